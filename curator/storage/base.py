@@ -52,8 +52,11 @@ class Storage(Protocol):
 
     def stat(self, url: str) -> Entry: ...
 
-    def open(self, url: str, *, offset: int = 0, etag: str | None = None) -> ReadStream:
-        """A stream from byte ``offset`` on. With ``etag``, ``ReplacedError`` if the object is no longer that one."""
+    def open(self, url: str, *, offset: int = 0, length: int | None = None, etag: str | None = None) -> ReadStream:
+        """A stream of ``length`` bytes (None: all) from byte ``offset`` on; what lies past the end is not there.
+
+        With ``etag``, ``ReplacedError`` if the object is no longer that one.
+        """
         ...
 
     def read(self, url: str) -> bytes:
@@ -69,7 +72,7 @@ class Storage(Protocol):
         ...
 
     def replace(self, url: str, data: bytes, *, etag: str) -> Entry:
-        """Replace a small object only while it still is ``etag``: ``ReplacedError`` otherwise. Locks are built on it."""
+        """Replace a small object only while it still is ``etag``, else ``ReplacedError``. Locks are built on it."""
         ...
 
     def upload(self, url: str) -> Upload:
