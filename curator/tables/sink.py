@@ -1,0 +1,212 @@
+"""Owns the writing of one part: row groups, accounting, footer, atomic publication. Knows no encoder, head or ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curator.data import Rows
+from curator.errors import CuratorError
+from curator.storage.base import Entry, Storage, Upload
+from curator.tables.columns import ColumnBuilder, slice_rows
+from curator.tables.schema import EMBEDDING
+
+FOOTER_PREFIX = "curator."
+ROW_GROUP_ROWS = 8192
+"""512-d float16 embeddings make a row group of about 8 MiB: one good ranged read of an object store."""
+
+# Dictionaries and min/max help where values repeat or are searched; on these they cost and give nothing.
+_UNIQUE_COLUMNS = frozenset({"sample_id", "key", "index", "offset", "sha256", "caption", "metadata", EMBEDDING})
+_NO_STATISTICS = frozenset({"sha256", "caption", "metadata", "message", EMBEDDING})
+
+
+class AccountingError(CuratorError):
+    """Rows do not stand for the shard's samples one to one, in order: a fault of the program, not of the data."""
+
+
+class _Sink:
+    """A write-only file for Arrow over an Upload. Once closed it swallows what Arrow's destructors still write."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+        self._position = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        if not self.closed:
+            self._upload.write(bytes(data))
+            self._position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None:
+        """Nothing to do: the upload decides when parts leave."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class PartWriter:
+    """Writes the rows of one shard to ``url``. Nothing is visible before ``commit``, nothing remains after ``abort``.
+
+    ``footer`` is the provenance: every item is written to the Parquet key-value metadata with ``curator.`` before its
+    key. Rows come in any portions and are written in row groups of ``row_group_rows``, which also bounds the memory;
+    the bytes of the part depend on the rows and not on the portions. Any failure aborts. As a context manager it aborts
+    unless committed.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        url: str,
+        schema: pa.Schema,
+        *,
+        footer: Mapping[str, str],
+        row_group_rows: int = ROW_GROUP_ROWS,
+        compression: str = "zstd",
+        level: int | None = 3,
+    ) -> None:
+        self.url = url
+        self._schema = schema
+        self._row_group_rows = row_group_rows
+        self._builder = ColumnBuilder(schema)
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+        self._rows = 0
+        self._shard: str | None = None
+        self._footer = {f"{FOOTER_PREFIX}{key}": value for key, value in footer.items()}
+        self._upload = storage.upload(url)
+        self._sink = _Sink(self._upload)
+        self._writer: Any = None
+        try:
+            self._writer = pq.ParquetWriter(
+                pa.PythonFile(self._sink, mode="w"),
+                schema,
+                compression=compression,
+                compression_level=level,
+                **_column_settings(schema),
+            )
+        except BaseException:
+            self.abort()
+            raise
+
+    @property
+    def rows(self) -> int:
+        """Rows accepted so far."""
+        return self._rows
+
+    def write(self, rows: Rows) -> None:
+        """Append rows that follow the ones before without a gap. Raises ``AccountingError`` otherwise, and aborts."""
+        try:
+            self._refuse_finished()
+            self._account(rows)
+            start, total = 0, len(rows.records)
+            while start < total:
+                stop = min(total, start + self._row_group_rows - self._pending_rows)
+                self._append(slice_rows(rows, start, stop))
+                start = stop
+        except BaseException:
+            self.abort()
+            raise
+
+    def commit(self) -> Entry:
+        """Write what is pending and the footer, then publish the part in one step."""
+        try:
+            self._refuse_finished()
+            self._flush()
+            self._writer.add_key_value_metadata(self._footer)
+            self._writer.close()
+            self._writer = None
+            self._sink.close()
+            return self._upload.commit()
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Discard the part. Harmless after ``commit`` and when called twice."""
+        self._sink.close()
+        self._pending.clear()
+        self._writer = None  # its destructor writes a footer, which the closed sink swallows
+        self._upload.abort()
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _refuse_finished(self) -> None:
+        if self._sink.closed:
+            raise AccountingError(f"{self.url}: the part is already committed or aborted; open another PartWriter")
+
+    def _account(self, rows: Rows) -> None:
+        if self._shard is None:
+            self._shard = rows.shard_url
+        if rows.shard_url != self._shard:
+            raise AccountingError(f"{self.url}: rows of shard {rows.shard_url} in the part of shard {self._shard}")
+        expected = self._rows
+        for record in rows.records:
+            if record.index != expected:
+                raise AccountingError(
+                    f"{self._shard}: row {record.index} ('{record.key}') came where row {expected} was due;"
+                    " every sample must give one row, in order"
+                )
+            expected += 1
+
+    def _append(self, rows: Rows) -> None:
+        try:
+            batch = self._builder.batch(rows)
+        except ValueError as error:  # ArrowInvalid is one, too
+            first, last = rows.records[0].index, rows.records[-1].index
+            raise AccountingError(f"{self._shard}: rows {first} to {last} do not fit the schema: {error}") from error
+        self._pending.append(batch)
+        self._pending_rows += batch.num_rows
+        self._rows += batch.num_rows
+        if self._pending_rows >= self._row_group_rows:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        # One chunk a column: page borders follow chunk borders, and must not tell how the rows came in.
+        table = pa.Table.from_batches(self._pending).combine_chunks()
+        self._pending.clear()
+        self._pending_rows = 0
+        self._writer.write_table(table, row_group_size=self._row_group_rows)
+
+
+def _column_settings(schema: pa.Schema) -> dict[str, Any]:
+    """Parquet writer options per leaf column.
+
+    float32 embeddings are byte-stream-split (with zstd 0.85 of raw against 0.93 plain, as fast or faster to read);
+    float16 ones are plain, since DuckDB reads byte-stream-split only for 4- and 8-byte numbers.
+    """
+    leaves = [(field.name, path, type_) for field in schema for path, type_ in _leaves(field.name, field.type)]
+    split = {path: "BYTE_STREAM_SPLIT" for name, path, type_ in leaves if name == EMBEDDING and type_ == pa.float32()}
+    return {
+        "use_dictionary": [p for name, p, t in leaves if name not in _UNIQUE_COLUMNS and not pa.types.is_floating(t)],
+        "write_statistics": [path for name, path, _ in leaves if name not in _NO_STATISTICS],
+        "column_encoding": split or None,
+        "write_page_checksum": True,
+        "store_schema": True,
+    }
+
+
+def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """Every Parquet leaf column under a field, as (dotted path, type)."""
+    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
+        yield from _leaves(f"{path}.list.{type_.value_field.name}", type_.value_type)
+    elif pa.types.is_struct(type_):
+        for child in type_:
+            yield from _leaves(f"{path}.{child.name}", child.type)
+    else:
+        yield path, type_
