@@ -1,1 +1,29 @@
+"""Objects by url, wherever they are. Owns the translation of foreign errors into verdicts; knows no tar, no Parquet."""
 
+from __future__ import annotations
+
+from curator.storage.base import Entry, ReadStream, Storage, Upload
+from curator.storage.local import LocalStorage
+from curator.storage.memory import MemoryStorage
+from curator.storage.options import StorageOptions
+from curator.storage.router import Router
+from curator.storage.urls import join, redact
+
+__all__ = [
+    "Entry",
+    "LocalStorage",
+    "MemoryStorage",
+    "ReadStream",
+    "Router",
+    "Storage",
+    "StorageOptions",
+    "Upload",
+    "join",
+    "open_storage",
+    "redact",
+]
+
+
+def open_storage(options: StorageOptions | None = None) -> Router:
+    """A Storage over every allowed scheme. Opens no connection and reads no credentials until a url asks for them."""
+    return Router(options or StorageOptions())

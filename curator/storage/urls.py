@@ -1,0 +1,57 @@
+"""Urls as text: their scheme, joining names to them, hiding their secrets. Owns no connection and reads nothing."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+from curator.errors import ConfigError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_COMMAND = re.compile(r"(pipe|data|javascript):", re.IGNORECASE)
+_CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
+_QUERY_VALUE = re.compile(r"=[^&;]*")
+
+
+def scheme_of(url: str) -> str:
+    """The scheme in lower case; ``file`` for a plain path.
+
+    Raises ConfigError for what is neither: an empty url, a command (``pipe:``) and fsspec's chained urls.
+    """
+    if not url:
+        raise ConfigError("an empty url names nothing; give a path or a url such as s3://bucket/prefix/")
+    if _COMMAND.match(url):
+        raise ConfigError(
+            f"{url.split(':', 1)[0]}: urls are never run or decoded; give the object's own url (s3://...)"
+        )
+    if _CHAIN.match(url):
+        raise ConfigError(f"{redact(url)}: chained urls are not supported; give the object's own url")
+    match = _SCHEME.match(url)
+    return match[1].lower() if match else "file"
+
+
+def join(base_url: str, *names: str) -> str:
+    """``base_url`` and ``names`` with exactly one slash between them; a base that ends in a slash keeps its meaning."""
+    url = base_url
+    for name in names:
+        url = f"{url}{name}" if url.endswith("/") else f"{url}/{name}"
+    return url
+
+
+def redact(url: str) -> str:
+    """The url without user info and, where it has a query (http, https), without the query's values: fit for a log."""
+    match = _SCHEME.search(url)
+    if match is None:
+        return url
+    if match[1].lower() in ("http", "https"):
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return f"{match[0]}***"
+        host = parts.netloc.rpartition("@")
+        netloc = f"***@{host[2]}" if host[1] else parts.netloc
+        return urlunsplit(parts._replace(netloc=netloc, query=_QUERY_VALUE.sub("=***", parts.query), fragment=""))
+    authority, slash, rest = url[match.end() :].partition("/")
+    user, at, host_name = authority.rpartition("@")
+    # az://container@account is an address; only what has a colon can hold a password
+    return f"{url[: match.end()]}***@{host_name}{slash}{rest}" if at and ":" in user else url
