@@ -14,7 +14,8 @@ from curator.errors import ConfigError
 SCHEMA_VERSION: Final = 1
 """Raised whenever a fixed column or the type of a kind changes; ``tests/tables/schema.golden.json`` holds it still."""
 
-VERSION_KEY: Final = "curator.schema_version"
+FOOTER_PREFIX: Final = "curator."
+VERSION_KEY: Final = f"{FOOTER_PREFIX}schema_version"
 
 # The Parquet specification's word for the child of a list; Arrow's own default would differ from what is read back.
 _ELEMENT: Final = "element"

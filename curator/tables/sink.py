@@ -1,4 +1,4 @@
-"""Owns the writing of one part: row groups, accounting, footer, atomic publication. Knows no encoder, head or ledger."""
+"""Owns the writing of one part: row groups, accounting, footer, atomic publication. Knows no head and no ledger."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from curator.data import Rows
 from curator.errors import CuratorError
 from curator.storage.base import Entry, Storage, Upload
 from curator.tables.columns import ColumnBuilder, slice_rows
-from curator.tables.schema import EMBEDDING
+from curator.tables.schema import EMBEDDING, FOOTER_PREFIX
 
-FOOTER_PREFIX = "curator."
 ROW_GROUP_ROWS = 8192
 """512-d float16 embeddings make a row group of about 8 MiB: one good ranged read of an object store."""
 
