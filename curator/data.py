@@ -51,13 +51,15 @@ class Sample:
     """The members of one tar key, as bytes. ``fields`` maps the lower-case extension to the member's content.
 
     ``index`` counts samples from 0 in shard order; ``offset`` is the byte offset of the image member's content in the
-    (decompressed) tar, or of the first member's where the sample has no image.
+    (decompressed) tar, or of the first member's where the sample has no image. ``fault`` is set by the reader where
+    a member had to be left out (``member_too_large``): such a sample is a reject with that reason.
     """
 
     key: str
     index: int
     offset: int
     fields: Mapping[str, bytes]
+    fault: Reject | None = None
 
     @property
     def image_extension(self) -> str | None:
@@ -116,7 +118,8 @@ class ColumnSpec:
 class Labels:
     """Ranked labels of B rows: ``indices`` int64 and ``scores`` float32 are [B, K], best first.
 
-    Row i has ``counts[i]`` labels; what follows them is padding. ``indices`` point into ``ids`` and ``names``, which all rows share.
+    Row i has ``counts[i]`` labels; what follows them is padding. ``indices`` point into ``ids`` and ``names``, which
+    all rows share.
     """
 
     ids: Sequence[str]
@@ -170,7 +173,7 @@ class Rows:
     """n finished rows of one shard, in order of index: what the sink writes as (part of) a row group.
 
     ``vectors`` is float32 [n, D] and ``ok`` bool [n]; a row that is not ok has an undefined vector (written as null)
-    and its annotations are empty. ``annotations`` maps each column of the run's heads to values aligned with the n rows.
+    and its annotations are empty. ``annotations`` maps each column of the run's heads to values for the n rows.
     """
 
     shard_url: str

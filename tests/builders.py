@@ -14,7 +14,7 @@ from PIL import Image
 
 
 def make_image(width: int = 64, height: int = 48, *, seed: int = 0, mode: str = "RGB") -> Image.Image:
-    """A photo-like picture: smooth colour gradients, a few shapes' edges and sensor noise. The same for the same seed."""
+    """A photo-like picture: gradients, the edges of a few shapes and sensor noise; the same for the same seed."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x / max(width - 1, 1), y / max(height - 1, 1)
