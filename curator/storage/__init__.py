@@ -6,6 +6,7 @@ from curator.storage.base import Entry, ReadStream, Storage, Upload
 from curator.storage.local import LocalStorage
 from curator.storage.memory import MemoryStorage
 from curator.storage.options import StorageOptions
+from curator.storage.resume import resuming
 from curator.storage.router import Router
 from curator.storage.urls import join, redact
 
@@ -21,6 +22,7 @@ __all__ = [
     "join",
     "open_storage",
     "redact",
+    "resuming",
 ]
 
 

@@ -71,10 +71,25 @@ class Router:
     def delete(self, url: str) -> None:
         self.backend(url).delete(url)
 
+    def check_conditional_writes(self, url_prefix: str) -> bool:
+        """Whether ``create`` and ``replace`` below ``url_prefix`` are atomic; probes the endpoint where that is open.
+
+        The answer is kept, travels to the workers with the storage, and chooses the backend's documented fallback.
+        """
+        backend = self.backend(url_prefix)
+        if isinstance(backend, (LocalStorage, MemoryStorage)):
+            return True
+        check = getattr(backend, "check_conditional_writes", None)
+        return bool(check(url_prefix)) if check is not None else False
+
 
 def _build(scheme: str, options: StorageOptions) -> Storage:
     if scheme == "file":
         return LocalStorage()
     if scheme == "memory":
         return MemoryStorage()
+    if scheme == "s3":
+        from curator.storage.s3 import S3Storage
+
+        return S3Storage(options)
     raise ConfigError(f"{scheme}:// urls are not supported; supported beyond the built-in: {', '.join(FSSPEC_SCHEMES)}")
