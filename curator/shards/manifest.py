@@ -1,0 +1,154 @@
+"""Inputs (urls, braces, globs, prefixes, lists) to ordered, unique Shards. Opens no shard and knows no scheme."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from curator.data import Shard
+from curator.errors import ConfigError, ForbiddenError, NotFoundError
+from curator.shards.braces import expand_braces
+from curator.storage.urls import redact
+
+if TYPE_CHECKING:
+    from curator.storage.base import Storage
+
+_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
+_WANTED: Final = "*.tar, *.tar.gz or *.tgz"
+_MAGIC: Final = re.compile(r"[*?\[]")
+_LIST_ABOVE: Final = 64
+
+
+def expand(inputs: Sequence[str], storage: Storage) -> list[Shard]:
+    """The shards that ``inputs`` name: as given, and by url within a glob or prefix; each url once.
+
+    An input is a shard's url; a pattern with braces (``{000..099}``) and globs (``*`` ``?`` ``[…]`` within a name,
+    ``**`` across directories); a directory or prefix, which stands for every tar below it; or ``@url`` of a list with
+    one input a line (``#`` begins a comment). Names that begin with ``_`` or ``.`` are not looked at in a listing.
+    Sizes and etags are known where a listing gave them, and of local files; a remote shard given by name is not asked
+    for. ConfigError, with what was looked for, where an input stands for nothing.
+    """
+    if not inputs:
+        raise ConfigError("no input: give shards, a pattern such as 'shards/{000..099}.tar', a directory or @list.txt")
+    found: dict[str, Shard] = {}
+    for shard in _shards(inputs, storage, within=None):
+        known = found.get(shard.url)
+        if known is None or known.size is None:
+            found[shard.url] = shard
+    return list(found.values())
+
+
+def _shards(inputs: Iterable[str], storage: Storage, *, within: str | None) -> Iterator[Shard]:
+    for given in inputs:
+        if not given.strip():
+            raise ConfigError("an empty input names no shard; leave it out")
+        if given.startswith("@"):
+            if within is not None:
+                raise ConfigError(f"{given}: a list of inputs ({within}) cannot hold another list")
+            yield from _shards(_lines(given[1:], storage), storage, within=given)
+        else:
+            yield from _input(given, storage)
+
+
+def _lines(url: str, storage: Storage) -> list[str]:
+    try:
+        text = storage.read(url).decode()
+    except (NotFoundError, ForbiddenError) as error:
+        raise ConfigError(f"@{redact(url)}: the list of inputs cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"@{redact(url)}: the list of inputs is not UTF-8 text ({error})") from error
+    lines = [line for raw in text.splitlines() if (line := raw.strip()) and not line.startswith("#")]
+    if not lines:
+        raise ConfigError(f"@{redact(url)}: the list of inputs has no line that names a shard")
+    return lines
+
+
+def _input(given: str, storage: Storage) -> Iterator[Shard]:
+    """The shards of one input; neighbours of one kind are looked up together, so that a directory is listed once."""
+    for place, names in groupby(expand_braces(given), key=_place):
+        if place is None:
+            yield from _named(list(names), given, storage)
+        else:
+            yield from _listed(place, list(names), given, storage)
+
+
+def _place(url: str) -> str | None:
+    """The prefix under which ``url`` must be looked for, or None if it is the url of one shard."""
+    if url.startswith(("http://", "https://")):
+        return None
+    if magic := _MAGIC.search(url):
+        return url[: magic.start()]
+    return None if url.lower().endswith(_SUFFIXES) else f"{url.rstrip('/')}/"
+
+
+def _named(urls: list[str], given: str, storage: Storage) -> Iterator[Shard]:
+    for folder, group in groupby(urls, key=lambda url: url[: url.rfind("/") + 1]):
+        names = list(group)
+        if not _is_local(folder):
+            yield from map(Shard, names)
+            continue
+        entries = {entry.url: entry for entry in storage.list(folder)} if folder and len(names) > _LIST_ABOVE else {}
+        for url in names:
+            try:
+                entry = entries.get(url) or storage.stat(url)
+            except (NotFoundError, ForbiddenError) as error:
+                hint = " (braces need a comma or a range: {a,b} or {0..9})" if "{" in url else ""
+                origin = "" if url == given else f", named by {given!r},"
+                raise ConfigError(f"shard {url!r}{origin} cannot be read: {error}{hint}") from error
+            yield Shard(url, entry.size, entry.etag)
+
+
+def _listed(place: str, patterns: list[str], given: str, storage: Storage) -> Iterator[Shard]:
+    wanted = re.compile("|".join(_regex(pattern) for pattern in patterns), re.DOTALL)
+    folder = place.rfind("/") + 1
+    nothing = True
+    for entry in storage.list(place):
+        if wanted.fullmatch(entry.url) and not _is_hidden(entry.url[folder:]):
+            nothing = False
+            yield Shard(entry.url, entry.size, entry.etag)
+    if nothing:
+        what = f"{redact(given)!r} as a pattern" if _MAGIC.search(given) else f"{_WANTED} below {redact(place)!r}"
+        raise ConfigError(
+            f"{redact(given)!r} stands for no shard: looked for {what} and found none; check the spelling"
+        )
+
+
+def _regex(pattern: str) -> str:
+    if not _MAGIC.search(pattern):
+        below = re.escape(f"{pattern.rstrip('/')}/")
+        return f"{below}.*(?i:{'|'.join(map(re.escape, _SUFFIXES))})"
+    parts = []
+    position = 0
+    while position < len(pattern):
+        rest = pattern[position:]
+        if rest.startswith("**/"):
+            parts.append("(?:.*/)?")
+            position += 3
+        elif rest.startswith("**"):
+            parts.append(".*")
+            position += 2
+        elif rest[0] in "*?":
+            parts.append("[^/]*" if rest[0] == "*" else "[^/]")
+            position += 1
+        elif match := re.match(r"\[([!^]?)(\]?[^\]/]*)\]", rest):
+            inside = match[2].replace("\\", r"\\").replace("[", r"\[").replace("]", r"\]").replace("&&", r"&\&")
+            parts.append(f"[{'^/' if match[1] else ''}{inside}]")
+            position += match.end()
+        else:
+            parts.append(re.escape(rest[0]))
+            position += 1
+    try:
+        re.compile("".join(parts))
+    except re.error as error:
+        raise ConfigError(f"{pattern!r} is no pattern: {error}") from error
+    return f"(?:{''.join(parts)})"
+
+
+def _is_hidden(path: str) -> bool:
+    return any(name.startswith(("_", ".")) for name in path.split("/"))
+
+
+def _is_local(folder: str) -> bool:
+    return "://" not in folder or folder.startswith("file://")
