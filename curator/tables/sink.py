@@ -164,7 +164,7 @@ class PartWriter:
     def _append(self, rows: Rows) -> None:
         try:
             batch = self._builder.batch(rows)
-        except ValueError as error:  # ArrowInvalid is one, too
+        except (ValueError, IndexError) as error:  # Arrow's own are among them
             first, last = rows.records[0].index, rows.records[-1].index
             raise AccountingError(f"{self._shard}: rows {first} to {last} do not fit the schema: {error}") from error
         self._pending.append(batch)
