@@ -1,0 +1,206 @@
+"""Owns the OpenCLIP model: pixels and texts to unit vectors. Knows no label, no shard and no configuration file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from curator.data import Decoded, Preprocess
+from curator.encoder.batching import Batching
+from curator.encoder.catalog import EMBEDDED
+from curator.encoder.hardware import DTYPES, choose_device, choose_precision
+from curator.encoder.images import PixelReader
+from curator.encoder.sources import Source, resolve
+from curator.encoder.weights import digest_of, load_weights, quiet_root_logger
+from curator.errors import ConfigError
+from curator.kernels.vectors import l2_normalize
+
+if TYPE_CHECKING:
+    from curator.encoder.images import ImageLike
+
+
+class Encoder:
+    """An OpenCLIP model on one device at one precision; open one with ``Encoder.open``.
+
+    ``digest`` identifies configuration and weights (not the precision), the same in every process. ``logit_scale`` is
+    the factor itself, not its logarithm; ``logit_bias`` is None for models trained with a softmax.
+    """
+
+    def __init__(
+        self, name: str, model: Any, tokenizer: Callable[[list[str]], Tensor], *, digest: str, dim: int, compile: bool
+    ) -> None:
+        """``model`` is an open_clip model on its device in its final dtype. ``Encoder.open`` makes all of this."""
+        self.name = name
+        self.digest = digest
+        self.dim = dim
+        self.preprocess = _preprocess_of(model)
+        self.logit_scale = float(model.logit_scale.float().exp())
+        bias = getattr(model, "logit_bias", None)
+        self.logit_bias = None if bias is None else float(bias)
+        weight = next(model.visual.parameters())
+        self.device: torch.device = weight.device
+        self.precision = next(word for word, dtype in DTYPES.items() if dtype == weight.dtype)
+        self._dtype = weight.dtype
+        self._mean = torch.tensor(self.preprocess.mean, device=self.device).view(3, 1, 1)
+        self._std = torch.tensor(self.preprocess.std, device=self.device).view(3, 1, 1)
+        self._model = model
+        self._tokenizer = tokenizer
+        encode = torch.compile(model.encode_image, dynamic=False) if compile else model.encode_image
+        self._image_batches = Batching(lambda pixels: encode(self._normalized(pixels)), fixed_shapes=compile)
+        self._text_batches = Batching(lambda tokens: model.encode_text(tokens.to(self.device)))
+
+    @classmethod
+    def open(
+        cls,
+        name: str = EMBEDDED,
+        pretrained: str | None = None,
+        *,
+        precision: str = "auto",
+        device: str = "auto",
+        cache_dir: str | Path | None = None,
+        compile: bool = False,
+    ) -> Encoder:
+        """Load an encoder for inference.
+
+        ``name`` is ``embedded``, an open_clip architecture (with ``pretrained``: one of its tags, a weights file, or
+        ``random`` for seeded untrained weights), ``hf-hub:organisation/name`` or ``local-dir:/path``. Weights are read
+        as plain tensors only, never unpickled. ``precision``: float32 | bfloat16 | float16 | auto; the weights
+        themselves are cast. ``device``: auto | cpu | cuda | cuda:N. ``cache_dir`` is where downloads go (by default
+        where open_clip puts them). ``compile`` passes the image tower through ``torch.compile``.
+
+        Raises ConfigError, with the way out, for unknown names, missing files and weights that do not fit.
+        """
+        where = choose_device(device)
+        dtype = DTYPES[choose_precision(precision, where)]
+        cache = Path(cache_dir) if cache_dir else None
+        source = resolve(name, pretrained or None, cache)
+        model, tokenizer = _build(source, cache)
+        config = {"model": source.config, "preprocess": asdict(_preprocess_of(model))}
+        digest = digest_of(config, model.state_dict())
+        # The factor and the bias stay in float32: a scale of 100 would be off by up to 0.25 in bfloat16.
+        scale_and_bias = {key: value.detach() for key, value in model.named_parameters() if key.startswith("logit_")}
+        model.to(device=where, dtype=dtype)
+        for key, value in scale_and_bias.items():
+            setattr(model, key, torch.nn.Parameter(value.float().to(where), requires_grad=False))
+        shown = f"{name}:{pretrained}" if pretrained else name
+        return cls(shown, model, tokenizer, digest=digest, dim=source.config["embed_dim"], compile=compile)
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Unit vectors float32 [B, dim], on the encoder's device, of uint8 ``pixels`` [B, 3, H, W] of any device.
+
+        H and W are ``preprocess.size``. Runs out of memory into smaller batches; RetryableError if one image is too
+        many.
+        """
+        expected = (3, *self.preprocess.size)
+        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != expected:
+            raise ValueError(f"pixels are uint8 [B, {expected}], not {pixels.dtype} {tuple(pixels.shape)}")
+        return self._unit(self._image_batches, pixels)
+
+    def embed(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        decode: Callable[[bytes], Decoded] | None = None,
+        batch_size: int = 64,
+    ) -> Tensor:
+        """Unit vectors float32 [N, dim] of PIL images, paths, encoded bytes or uint8 arrays, in order.
+
+        An array is [H, W, 3], or [3, H, W] where it has the encoder's size already. Paths and bytes are opened as
+        open_clip does; pass ``decode=Decoder(encoder.preprocess)`` (of ``curator.shards.decode``) for the pipeline's
+        own treatment of transparency and oversized images. Raises SampleError for what is no image.
+        """
+        read = PixelReader(self.preprocess, decode)
+        remaining = iter(images)
+        vectors = [torch.empty(0, self.dim, device=self.device)]
+        while batch := [read(image) for image in islice(remaining, batch_size)]:
+            vectors.append(self.embed_pixels(torch.stack(batch)))
+        return torch.cat(vectors)
+
+    def embed_text(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+        """Unit vectors float32 [N, dim], on the encoder's device, of ``texts``. Equal texts are encoded once.
+
+        Texts longer than the model's context are cut by its own tokenizer.
+        """
+        place = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+        unique = list(place)
+        vectors = [torch.empty(0, self.dim, device=self.device)]
+        for start in range(0, len(unique), batch_size):
+            tokens = self._tokenizer(unique[start : start + batch_size])
+            vectors.append(self._unit(self._text_batches, tokens))
+        order = torch.tensor([place[text] for text in texts], dtype=torch.long, device=self.device)
+        return torch.cat(vectors)[order]
+
+    def provenance(self) -> dict[str, str]:
+        """What a reader of the vectors needs to make them again: goes into the footer of every part."""
+        import open_clip
+
+        return {
+            "encoder": self.name,
+            "encoder_digest": self.digest,
+            "precision": self.precision,
+            "device": self.device.type,
+            "preprocess": json.dumps(asdict(self.preprocess), sort_keys=True),
+            "logit_scale": repr(self.logit_scale),
+            "logit_bias": "" if self.logit_bias is None else repr(self.logit_bias),
+            "open_clip": open_clip.__version__,
+            "torch": torch.__version__,
+        }
+
+    def _normalized(self, pixels: Tensor) -> Tensor:
+        # The order of operations is that of ToTensor and Normalize, so that float32 is equal to them bit for bit.
+        x = pixels.to(self.device, non_blocking=True).float().div_(255)
+        return x.sub_(self._mean).div_(self._std).to(self._dtype)
+
+    def _unit(self, batches: Batching, inputs: Tensor) -> Tensor:
+        if not len(inputs):
+            return torch.empty(0, self.dim, device=self.device)
+        with torch.inference_mode():
+            features = batches(inputs)
+        return l2_normalize(features)  # outside, since tensors of inference mode cannot be changed by who gets them
+
+
+def _build(source: Source, cache_dir: Path | None) -> tuple[Any, Callable[[list[str]], Tensor]]:
+    """The model in float32 on the CPU, weights loaded, and its tokenizer."""
+    import open_clip
+
+    cache = str(cache_dir) if cache_dir else None
+    try:
+        with quiet_root_logger(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = open_clip.create_model(
+                source.model_name,
+                load_weights=False,
+                pretrained_text=False,
+                force_preprocess_cfg=dict(source.preprocess),
+                cache_dir=cache,
+            )
+            tokenizer = open_clip.get_tokenizer(source.model_name, cache_dir=cache)
+    except (RuntimeError, ValueError, OSError, ImportError, TypeError, KeyError, AssertionError) as error:
+        raise ConfigError(f"encoder {source.model_name!r} could not be built: {error}") from error
+    if source.weights is not None:
+        with quiet_root_logger():
+            load_weights(model, source.weights)
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def _preprocess_of(model: Any) -> Preprocess:
+    import open_clip
+
+    stated = open_clip.get_model_preprocess_cfg(model)
+    size = stated["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return Preprocess(
+        size=(int(height), int(width)),
+        mean=tuple(stated["mean"]),
+        std=tuple(stated["std"]),
+        interpolation="bilinear" if stated.get("interpolation") == "bilinear" else "bicubic",
+        resize_mode=stated.get("resize_mode") or "shortest",
+        fill_color=stated.get("fill_color") or 0,
+    )
