@@ -103,10 +103,13 @@ class ColumnBuilder:
 
     def _embedding(self, vectors: NDArray[np.float32], ok: NDArray[np.bool_]) -> pa.Array:
         type_ = self.schema.field(EMBEDDING).type
-        if not ok.all():  # what stands in a rejected row is undefined, and must not reach a cast or the file
-            vectors = np.where(ok[:, None], vectors, np.float32(0))
-        values = pa.array(np.ascontiguousarray(vectors, dtype=type_.value_type.to_pandas_dtype()).reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(values, type=type_, mask=pa.array(~ok))
+        dtype = np.float16 if type_.value_type == pa.float16() else np.float32
+        if ok.all():
+            values = pa.array(np.ascontiguousarray(vectors, dtype=dtype).reshape(-1))
+        else:  # what stands in a rejected row is undefined, and must not reach a cast or the file
+            kept = np.where(ok[:, None], vectors, np.float32(0)).astype(dtype)
+            values = pa.array(kept.reshape(-1), mask=np.repeat(~ok, type_.list_size))
+        return pa.FixedSizeListArray.from_arrays(values, type=type_)
 
     def _head(self, field: pa.Field, values: ColumnValues, ok: NDArray[np.bool_]) -> pa.Array:
         kind = field_kind(field)

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from curator.errors import ConfigError, ShardError
 from curator.storage import join
 from curator.storage.base import Entry, Storage
 from curator.tables.ranged import RangedFile
-from curator.tables.schema import FOOTER_PREFIX, SCHEMA_VERSION, STATUS_OK, VERSION_KEY, columns_of_kind
+from curator.tables.schema import EMBEDDING, FOOTER_PREFIX, SCHEMA_VERSION, STATUS_OK, VERSION_KEY, columns_of_kind
 
 _PART_PREFIX = "part-"
 _PART_SUFFIX = ".parquet"
@@ -149,6 +150,15 @@ def scan(
                 yield batch.drop_columns(["status"]) if read != asked else batch
     if first is None:
         raise ConfigError(f"{output_url}: holds no part-*.parquet; give the output of a run")
+
+
+def vectors(batch: pa.RecordBatch) -> NDArray[np.floating[Any]]:
+    """The embeddings of a batch as [n, D] in the part's dtype, row for row; NaN where rejected."""
+    column = batch.column(EMBEDDING)
+    size = column.type.list_size
+    values = column.values.slice(column.offset * size, len(column) * size)
+    matrix: NDArray[np.floating[Any]] = values.to_numpy(zero_copy_only=False).reshape(-1, size)
+    return matrix
 
 
 @dataclass

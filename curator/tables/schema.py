@@ -94,7 +94,8 @@ def _field(name: str, type_: pa.DataType, nullable: bool, description: str, kind
 def build_schema(dim: int, embedding_dtype: str, columns: Sequence[ColumnSpec]) -> pa.Schema:
     """The schema of every part of a run: the fixed columns, the embedding ``[dim]``, then the heads' columns in order.
 
-    ``embedding_dtype`` is ``float16`` or ``float32``. All columns of a rejected sample from ``embedding`` on are null.
+    ``embedding_dtype`` is ``float16`` or ``float32``. The heads' columns of a rejected sample are null; its embedding is
+    a list of ``dim`` nulls, since pyarrow up to 25 neither writes nor reads a fixed-size list that is null itself.
     Raises ``ConfigError`` on an unknown dtype and on column names that clash (case does not tell names apart, since
     SQL engines would not).
     """
@@ -105,7 +106,9 @@ def build_schema(dim: int, embedding_dtype: str, columns: Sequence[ColumnSpec]) 
     _refuse_clashes(columns)
     embedding = pa.list_(pa.field(_ELEMENT, _EMBEDDING_TYPES[embedding_dtype]), dim)
     fields = [_field(*fixed) for fixed in _FIXED]
-    fields.append(_field(EMBEDDING, embedding, True, "Image embedding of unit norm; null when rejected"))
+    fields.append(
+        _field(EMBEDDING, embedding, True, "Image embedding of unit norm; all its numbers null when rejected")
+    )
     fields += [_field(c.name, KIND_TYPES[c.kind], True, c.description, c.kind) for c in columns]
     return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION)})
 

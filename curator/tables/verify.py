@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from curator.data import sample_id
 from curator.errors import NotFoundError
 from curator.storage.base import Storage
-from curator.tables.readers import Part, PartError, open_part
+from curator.tables.readers import Part, PartError, open_part, vectors
 from curator.tables.schema import EMBEDDING, STATUS_OK, STATUS_REJECTED, field_kind
 
 # Rounding 1,000 numbers to float16 moves the norm by at most 2**-11.
@@ -84,6 +84,8 @@ def _checks(batch: pa.RecordBatch, start: int, shard_url: str) -> Iterator[tuple
     ok = _numpy(pc.equal(batch.column("status"), STATUS_OK))
     rejected = _numpy(pc.equal(batch.column("status"), STATUS_REJECTED))
     null = {field.name: _numpy(batch.column(field.name).is_null()) for field in batch.schema}
+    embeddings = vectors(batch).astype(np.float32)
+    null[EMBEDDING] |= np.isnan(embeddings).all(axis=1)
     yield "status is neither 'ok' nor 'rejected'", ~(ok | rejected)
     yield "index is not the row's number", batch.column("index").to_numpy() != np.arange(start, start + batch.num_rows)
     shard = batch.column("shard").cast(pa.string())
@@ -93,7 +95,9 @@ def _checks(batch: pa.RecordBatch, start: int, shard_url: str) -> Iterator[tuple
         yield f"{name} is missing where rejected", rejected & null[name]
         yield f"{name} is given where ok", ok & ~null[name]
     yield "embedding is missing where ok", ok & null[EMBEDDING]
-    yield "embedding is not of unit norm", _not_unit(batch.column(EMBEDDING))
+    norms = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+    far = ~(np.abs(norms - 1) <= _NORM_TOLERANCE)  # so that NaN is far
+    yield "embedding is not of unit norm", far & ~null[EMBEDDING]
     heads = [field for field in batch.schema if field.name == EMBEDDING or field_kind(field)]
     for field in heads:
         yield f"{field.name} is given where rejected", rejected & ~null[field.name]
@@ -103,14 +107,6 @@ def _checks(batch: pa.RecordBatch, start: int, shard_url: str) -> Iterator[tuple
 
 def _numpy(flags: pa.Array) -> np.ndarray:
     return np.asarray(flags.to_numpy(zero_copy_only=False), dtype=np.bool_)
-
-
-def _not_unit(embeddings: pa.FixedSizeListArray) -> np.ndarray:
-    bad = np.zeros(len(embeddings), np.bool_)
-    vectors = embeddings.flatten().to_numpy().reshape(-1, embeddings.type.list_size).astype(np.float32)
-    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    bad[_numpy(embeddings.is_valid())] = ~(np.abs(norms - 1) <= _NORM_TOLERANCE)  # so that NaN is bad
-    return bad
 
 
 def _foreign_ids(batch: pa.RecordBatch, shard_url: str) -> np.ndarray:

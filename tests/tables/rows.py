@@ -143,7 +143,8 @@ def _expected_row(rows: Rows, i: int, dtype: type[np.floating[Any]]) -> dict[str
         "clip_score": None if np.isnan(a["clip_score"][i]) else float(a["clip_score"][i]),  # type: ignore[index]
         "tags": list(a["tags"][i]),  # type: ignore[index]
     }
-    return row | {name: value if ok else None for name, value in heads.items()}
+    nothing = dict.fromkeys(heads) | {"embedding": [None] * rows.vectors.shape[1]}
+    return row | (heads if ok else nothing)
 
 
 def _shown(text: str | None) -> str | None:

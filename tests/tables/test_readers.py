@@ -17,7 +17,7 @@ from curator.errors import ConfigError, NotFoundError, ReplacedError, RetryableE
 from curator.storage import LocalStorage, MemoryStorage, ReadStream
 from curator.tables import ranged
 from curator.tables.ranged import RangedFile
-from curator.tables.readers import PartError, count_values, footer, open_part, part_rows, part_url, parts, scan
+from curator.tables.readers import PartError, count_values, footer, open_part, part_rows, part_url, parts, scan, vectors
 from curator.tables.schema import FIXED_COLUMNS, build_schema
 from tests.tables.rows import DIM, SCHEMA, expected, make_rows, write_part
 
@@ -239,6 +239,10 @@ def test_counts_of_no_parts_are_zero(storage: MemoryStorage, output: str) -> Non
 def test_vectors_come_back_as_numpy_without_a_loop(storage: MemoryStorage, output: str) -> None:
     rows = make_rows(0, 9, rejects=(4,))
     write_part(storage, part_url(output, "a"), rows)
-    batches = list(scan(output, storage, ["embedding"], only_ok=True))
-    vectors = np.concatenate([b.column("embedding").flatten().to_numpy().reshape(-1, DIM) for b in batches])
-    assert np.array_equal(vectors, rows.vectors[rows.ok].astype(np.float16))
+    whole = np.concatenate([vectors(batch) for batch in scan(output, storage, ["embedding"])])
+    assert np.isnan(whole[4]).all()
+    assert np.array_equal(whole[rows.ok], rows.vectors[rows.ok].astype(np.float16))
+    only_ok = [vectors(batch) for batch in scan(output, storage, ["embedding"], only_ok=True)]
+    assert np.array_equal(np.concatenate(only_ok), whole[rows.ok])
+    sliced = next(scan(output, storage, ["embedding"])).slice(1, 2)
+    assert np.array_equal(vectors(sliced), whole[1:3])
