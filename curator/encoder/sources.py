@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curator.cache import cache_root, locked
 from curator.encoder.catalog import EMBEDDED, EMBEDDED_DIRECTORY, UNTRAINED, nearest
 from curator.encoder.weights import find_weights
-from curator.errors import ConfigError, RetryableError
+from curator.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -49,20 +49,10 @@ def resolve(name: str, pretrained: str | None, cache_dir: Path | None) -> Source
     return source
 
 
-@contextlib.contextmanager
-def download_lock(key: str, cache_dir: Path | None) -> Iterator[None]:
+def download_lock(key: str, cache_dir: Path | None) -> AbstractContextManager[None]:
     """Held while ``key`` is fetched into ``cache_dir``, so that the actors of one node download it once."""
-    from filelock import FileLock, Timeout
-
-    root = cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curator"
-    path = root / "locks" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path, timeout=_DOWNLOAD_TIMEOUT_S):
-            yield
-    except Timeout as error:
-        message = f"{key}: another process held {path} for {_DOWNLOAD_TIMEOUT_S:.0f} s; see whether it hangs"
-        raise RetryableError(message) from error
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return locked(cache_root(cache_dir) / "locks" / f"{name}.lock", timeout_s=_DOWNLOAD_TIMEOUT_S)
 
 
 def _directory(path: Path) -> Source:

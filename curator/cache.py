@@ -1,0 +1,46 @@
+"""Owns where things that can be made again are kept on this node, and the lock under which they are made.
+
+Knows nothing of what is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from curator.errors import RetryableError
+
+logger = logging.getLogger(__name__)
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """``cache_dir`` if given, else ``$XDG_CACHE_HOME/curator`` or ``~/.cache/curator``."""
+    if cache_dir:
+        return Path(cache_dir)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curator"
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, timeout_s: float) -> Iterator[None]:
+    """Hold the lock file ``path`` against every other process of this node.
+
+    Where it cannot be created (a read-only home) the block runs without it: the lock saves work, and what is kept is
+    replaced atomically anyway. Raises RetryableError if another process holds it for ``timeout_s`` seconds.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=timeout_s)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise RetryableError(f"another process held {path} for {timeout_s:.0f} s; see whether it hangs") from error
+    except OSError as error:
+        logger.warning("cannot lock %s (%s): going on without the lock", path, error)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,75 @@
+"""The heads by name. Owns the registry and how a head comes to be; each method lives in its own module."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from curator.data import ColumnSpec, TextBank
+from curator.errors import ConfigError
+from curator.labels.banks import TextEncoder
+from curator.labels.heads.base import Head, LabelSetSpec
+from curator.labels.heads.zero_shot import ZeroShotHead
+
+__all__ = ["HEADS", "Head", "LabelSetSpec", "ScoringEncoder", "build_head", "head_columns", "prepare_heads"]
+
+HEADS: dict[str, type[Head]] = {
+    "zero_shot": ZeroShotHead,
+}
+
+
+class ScoringEncoder(TextEncoder, Protocol):
+    """A text encoder that also says how its cosines become logits."""
+
+    @property
+    def logit_scale(self) -> float: ...
+
+    @property
+    def logit_bias(self) -> float | None: ...
+
+
+def head_columns(spec: LabelSetSpec) -> tuple[ColumnSpec, ...]:
+    """The columns that ``spec`` adds to every row, known without an encoder. ConfigError for an unknown head."""
+    return _head_class(spec).columns_of(spec)
+
+
+def prepare_heads(
+    specs: Sequence[LabelSetSpec], encoder: ScoringEncoder, *, cache_dir: str | Path | None = None
+) -> tuple[Head, ...]:
+    """A head per label set. Text banks come from the cache where any process of this node has built them before.
+
+    Raises ConfigError for unknown heads and options, and where two label sets would write the same column.
+    """
+    owners: dict[str, str] = {}
+    for spec in specs:
+        for column in head_columns(spec):
+            if column.name in owners:
+                raise ConfigError(f"label sets {owners[column.name]!r} and {spec.name!r} both write {column.name!r}")
+            owners[column.name] = spec.name
+    scale, bias = encoder.logit_scale, encoder.logit_bias
+    banks = [_head_class(spec).prepare(spec, encoder, cache_dir) for spec in specs]
+    return tuple(build_head(spec, own, scale=scale, bias=bias) for spec, own in zip(specs, banks, strict=True))
+
+
+def build_head(spec: LabelSetSpec, banks: Mapping[str, TextBank], *, scale: float, bias: float | None) -> Head:
+    """The head of ``spec`` from banks that were prepared before: no encoder, no file. Raises ConfigError."""
+    return _head_class(spec)(spec, banks, scale=scale, bias=bias)
+
+
+def _head_class(spec: LabelSetSpec) -> type[Head]:
+    if spec.head not in HEADS:
+        raise ConfigError(f"label set {spec.name!r}: head {spec.head!r} is not known; {_nearest(spec.head, HEADS)}")
+    head = HEADS[spec.head]
+    for key in spec.options:
+        if key not in head.OPTIONS:
+            raise ConfigError(
+                f"label set {spec.name!r}: head {spec.head} has no option {key!r}; {_nearest(key, head.OPTIONS)}"
+            )
+    return head
+
+
+def _nearest(word: str, words: Mapping[str, object] | frozenset[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(words)) or 'none'}"
