@@ -94,8 +94,8 @@ def _field(name: str, type_: pa.DataType, nullable: bool, description: str, kind
 def build_schema(dim: int, embedding_dtype: str, columns: Sequence[ColumnSpec]) -> pa.Schema:
     """The schema of every part of a run: the fixed columns, the embedding ``[dim]``, then the heads' columns in order.
 
-    ``embedding_dtype`` is ``float16`` or ``float32``. The heads' columns of a rejected sample are null; its embedding is
-    a list of ``dim`` nulls, since pyarrow up to 25 neither writes nor reads a fixed-size list that is null itself.
+    ``embedding_dtype`` is ``float16`` or ``float32``. A rejected sample has null in the heads' columns and a list of
+    ``dim`` nulls for its embedding, since pyarrow up to 25 neither writes nor reads a fixed-size list that is null.
     Raises ``ConfigError`` on an unknown dtype and on column names that clash (case does not tell names apart, since
     SQL engines would not).
     """
