@@ -1,0 +1,51 @@
+"""The faster ways to a JPEG's RGB pixels, for the modes that need not be exact. Knows no verdict: what fails is None.
+
+Measured on one core with photo-like JPEGs of quality 90: torchvision's decoder takes two thirds to three quarters of
+the time that Pillow takes to give an array. For scaled decoding simplejpeg, which knows eighths, gains a tenth over
+Pillow's halves at 1024 x 768: less than another dependency costs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from curator.data import Preprocess
+from curator.shards.geometry import plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.JpegImagePlugin import JpegImageFile
+
+_PLAIN: Final = ("RGB", "L")
+
+
+def whole(image: JpegImageFile, data: bytes) -> NDArray[np.uint8] | None:
+    """RGB [height, width, 3] by torchvision, the same values as Pillow's; None where Pillow has to look at it."""
+    if image.mode not in _PLAIN:
+        return None
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        pixels = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+    rgb: NDArray[np.uint8] = pixels.permute(1, 2, 0).numpy()
+    return rgb
+
+
+def scaled(image: JpegImageFile, preprocess: Preprocess) -> NDArray[np.uint8] | None:
+    """RGB of the image scaled by 1/2, 1/4 or 1/8 within the inverse DCT, no smaller than it will be resized to.
+
+    None where no such scale is left, or where the mode needs more than a conversion.
+    """
+    if image.mode not in _PLAIN:
+        return None
+    geometry = plan(*image.size, preprocess)
+    before = image.size
+    image.draft(None, (max(geometry.x.resized, 1), max(geometry.y.resized, 1)))
+    if image.size == before:
+        return None
+    return np.asarray(image.convert("RGB"))
