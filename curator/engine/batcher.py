@@ -1,0 +1,176 @@
+"""The device's batches: decoded images of all leases in, embedded and annotated rows out.
+
+Owns the two threads that keep the device busy (forward of one batch overlaps the heads of the one before) and knows
+neither files nor which model or heads they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from curator.data import ColumnValues, Decoded, Embeddings, RowRecord
+from curator.engine.assembly import AbandonedError, Assembly
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+class ImageEncoder(Protocol):
+    """What the engine needs of an encoder."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] -> float32 [B, D] of unit norm, on the device."""
+        ...
+
+
+class Annotator(Protocol):
+    """What the engine needs of a head: a function from embedded images to named columns."""
+
+    def __call__(self, embeddings: Embeddings) -> Mapping[str, ColumnValues]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One decoded image on its way to the device. ``record`` is its finished row without vector and annotations."""
+
+    assembly: Assembly
+    record: RowRecord
+    decoded: Decoded
+
+
+class DeviceBatcher:
+    """Fills batches across shard borders. A partial batch runs when nothing more has come for ``linger_s``.
+
+    ``release`` is called once for every slot that has left, whatever became of it: the owner's bound on what waits.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        heads: Sequence[Annotator],
+        *,
+        batch_size: int,
+        release: Callable[[], None],
+        pin_memory: bool = False,
+        linger_s: float = 0.02,
+    ) -> None:
+        self._encoder = encoder
+        self._heads = heads
+        self._batch_size = batch_size
+        self._release = release
+        self._pin_memory = pin_memory
+        self._linger_s = linger_s
+        # What waits in slots is bounded by the owner; the other bound keeps the heads from falling behind the device.
+        self._slots: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        self._embedded: queue.Queue[tuple[list[Slot], Tensor] | None] = queue.Queue(maxsize=2)
+        self._threads = [
+            threading.Thread(target=self._embed_loop, name="curator-device", daemon=True),
+            threading.Thread(target=self._label_loop, name="curator-label", daemon=True),
+        ]
+        self.busy_s = 0.0
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, slot: Slot) -> None:
+        self._slots.put(slot)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Run what is waiting, then stop the threads."""
+        self._slots.put(None)
+        for thread in self._threads:
+            thread.join(timeout_s)
+
+    def _next_batch(self) -> list[Slot] | None:
+        """At least one slot and at most a batch of them; None when closed."""
+        first = self._slots.get()
+        if first is None:
+            return None
+        batch = [first]
+        while len(batch) < self._batch_size:
+            try:
+                slot = self._slots.get(timeout=self._linger_s)
+            except queue.Empty:
+                break
+            if slot is None:
+                self._slots.put(None)
+                break
+            batch.append(slot)
+        return batch
+
+    def _embed_loop(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            started = time.perf_counter()
+            try:
+                pixels = torch.from_numpy(np.stack([slot.decoded.pixels for slot in batch]))
+                vectors = self._encoder.embed_pixels(pixels.pin_memory() if self._pin_memory else pixels)
+            except BaseException as error:
+                self._fail(batch, error)
+                self._leave(batch)
+                continue
+            self._leave(batch)
+            spent_s = time.perf_counter() - started
+            self.busy_s += spent_s
+            self._spend("device", batch, spent_s)
+            self._embedded.put((batch, vectors))
+        self._embedded.put(None)
+
+    def _label_loop(self) -> None:
+        while (entry := self._embedded.get()) is not None:
+            batch, vectors = entry
+            try:
+                self._label(batch, vectors)
+            except BaseException as error:
+                self._fail(batch, error)
+
+    def _label(self, batch: list[Slot], vectors: Tensor) -> None:
+        started = time.perf_counter()
+        embeddings = Embeddings(
+            vectors,
+            [slot.record.caption for slot in batch],
+            [slot.record.metadata for slot in batch],
+        )
+        annotations: dict[str, ColumnValues] = {}
+        for head in self._heads:
+            annotations.update(head(embeddings))
+        host = vectors.to("cpu", torch.float32).numpy()
+        # Before the rows are in place: the last of them lets the lease commit, and its receipt must have all seconds.
+        self._spend("label", batch, time.perf_counter() - started)
+        for assembly, picked in _by_assembly(batch).items():
+            records = [batch[i].record for i in picked]
+            try:
+                assembly.settle_embedded(records, host, annotations, np.asarray(picked, np.int64))
+            except AbandonedError:
+                logger.debug("rows of an ended lease dropped: %s", assembly.lease.shard.url)
+
+    def _spend(self, stage: str, batch: Sequence[Slot], seconds: float) -> None:
+        for assembly, picked in _by_assembly(batch).items():
+            assembly.spend(stage, seconds * len(picked) / len(batch))
+
+    def _leave(self, batch: Sequence[Slot]) -> None:
+        for _ in batch:
+            self._release()
+
+    def _fail(self, batch: Sequence[Slot], error: BaseException) -> None:
+        for assembly in _by_assembly(batch):
+            assembly.fail(error)
+
+
+def _by_assembly(batch: Sequence[Slot]) -> dict[Assembly, list[int]]:
+    places: dict[Assembly, list[int]] = {}
+    for place, slot in enumerate(batch):
+        places.setdefault(slot.assembly, []).append(place)
+    return places

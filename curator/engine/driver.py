@@ -1,0 +1,300 @@
+"""The run: fills free workers with leases, settles what comes back, watches over both, and says how it ended.
+
+It knows the scheduler, the ledger and a fleet, and nothing of images, models or Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curator.data import Receipt
+from curator.engine.assembly import Standing
+from curator.engine.fleet import Fleet, LeaseDone, LeaseFailed, News, WorkerLost, WorkerReady
+from curator.engine.ledger import Ledger, Plan, version_of
+from curator.engine.scheduler import Quarantine, Scheduler
+from curator.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSettings:
+    """Bounds of a run. Budgets are shares of all shards or samples; seconds are wall clock."""
+
+    stall_s: float = 300.0
+    heartbeat_s: float = 5.0
+    silence_s: float = 60.0
+    startup_s: float = 900.0
+    worker_losses: int = 20
+    max_seconds: float | None = None
+    grace_s: float = 30.0
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over receipts."""
+
+    shards: int = 0
+    samples: int = 0
+    rows: int = 0
+    rejected: int = 0
+    part_bytes: int = 0
+    salvaged: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, receipt: Receipt) -> None:
+        self.shards += 1
+        self.samples += receipt.samples
+        self.rows += receipt.rows
+        self.rejected += receipt.rejected
+        self.part_bytes += receipt.part_bytes
+        self.salvaged += receipt.salvaged is not None
+        self.reasons.update(receipt.reasons)
+        for stage, seconds in receipt.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "shards": self.shards,
+            "samples": self.samples,
+            "rows": self.rows,
+            "rejected": self.rejected,
+            "part_bytes": self.part_bytes,
+            "salvaged": self.salvaged,
+            "reasons": dict(sorted(self.reasons.items())),
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+        }
+
+
+@dataclass(slots=True)
+class Progress:
+    """What an observer may show after each piece of news: this run's totals and where the shards are."""
+
+    shards: int
+    settled: int
+    quarantined: int
+    totals: Totals
+    elapsed_s: float
+    fleet: Mapping[str, Any]
+    news: News | Quarantine | None
+
+
+class StoppedError(Exception):
+    """The run was ended before its shards were: by a signal, the time window or the loss of the lock. It can resume.
+
+    ``drain`` says whether leases under way may still finish.
+    """
+
+    def __init__(self, message: str, *, drain: bool = True) -> None:
+        super().__init__(message)
+        self.drain = drain
+
+
+class FleetLostError(Exception):
+    """Too many workers died one after the other; the run cannot go on."""
+
+
+class Driver:
+    """One run over one plan. ``run`` returns when every shard is settled, and raises why it stopped otherwise."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        scheduler: Scheduler,
+        fleet: Fleet,
+        ledger: Ledger,
+        settings: DriverSettings,
+        *,
+        check: Callable[[Mapping[str, str]], None],
+        observe: Callable[[Progress], None],
+        stop: threading.Event,
+        lock_lost: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan = plan
+        self._scheduler = scheduler
+        self._fleet = fleet
+        self._ledger = ledger
+        self._settings = settings
+        self._check = check
+        self._observe = observe
+        self._stop = stop
+        self._lock_lost = lock_lost
+        self._clock = clock
+        self._ready: dict[str, float] = {}
+        self._silent_since: dict[str, float] = {}
+        self._unseen_since: dict[tuple[str, str], float] = {}
+        self._losses_in_a_row = 0
+        self._started_at = self._watched_at = self._none_ready_since = clock()
+        self.totals = Totals()
+        self.quarantined: list[Quarantine] = []
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._clock() - self._started_at
+
+    def run(self) -> None:
+        self._fleet.start()
+        try:
+            while not self._scheduler.finished:
+                self._refuse_to_go_on()
+                self._fill()
+                self._turn()
+        except StoppedError as stopped:
+            if stopped.drain:
+                self._drain()
+            raise
+
+    def _drain(self) -> None:
+        """Give the leases under way ``grace_s`` to finish, so that a stop wastes as little as it can."""
+        until = self._clock() + self._settings.grace_s
+        with contextlib.suppress(FleetLostError):  # the run stops anyway, and for another reason
+            while self._clock() < until and not self._lock_lost.is_set():
+                if not any(self._scheduler.leases(worker) for worker in self._ready):
+                    return
+                self._turn()
+
+    def _turn(self) -> None:
+        """Hear what has happened, and look after the workers when it is time to."""
+        ready_s = self._scheduler.seconds_until_ready()
+        self._hear_all(0.5 if ready_s is None else min(0.5, max(0.01, ready_s)))
+        if self._clock() - self._watched_at >= self._settings.heartbeat_s:
+            self._watched_at = self._clock()
+            self._watch()
+            self._hear_all(0.0)  # a worker ended just now must not be given a lease
+            self._tell(None)
+
+    def _hear_all(self, timeout_s: float) -> None:
+        for news in self._fleet.wait(timeout_s):
+            self._hear(news)
+
+    def _refuse_to_go_on(self) -> None:
+        if self._lock_lost.is_set():
+            raise StoppedError("another driver has taken over the lock of this output", drain=False)
+        if self._stop.is_set():
+            raise StoppedError("stopped by a signal")
+        if self._settings.max_seconds is not None and self.elapsed_s > self._settings.max_seconds:
+            raise StoppedError(f"the time window of {self._settings.max_seconds:g} s is over")
+        if not self._ready and self._clock() - self._none_ready_since > self._settings.startup_s:
+            raise FleetLostError(
+                f"no worker was ready for {self._settings.startup_s:g} s ({dict(self._fleet.status())}); "
+                "check that the cluster has the CPUs and GPUs that [run] asks for"
+            )
+
+    def _fill(self) -> None:
+        for worker in self._ready:
+            while len(self._scheduler.leases(worker)) < self._fleet.in_flight:
+                lease = self._scheduler.lease(worker)
+                if lease is None:
+                    break
+                self._fleet.submit(worker, lease)
+
+    def _hear(self, news: News) -> None:
+        if isinstance(news, WorkerReady):
+            self._check(news.provenance)
+            self._ready[news.worker] = self._clock()
+            logger.info("worker ready worker=%s startup_s=%.1f", news.worker, news.startup_s)
+        elif isinstance(news, LeaseDone):
+            self._losses_in_a_row = 0
+            if self._scheduler.done(news.worker, news.lease):
+                self._settle(news.receipt)
+        elif isinstance(news, LeaseFailed):
+            if news.failure.verdict == "config":
+                raise ConfigError(news.failure.message)
+            logger.warning(
+                "attempt failed url=%s attempt=%d worker=%s verdict=%s: %s",
+                news.lease.shard.url, news.lease.attempt, news.worker, news.failure.verdict, news.failure.message,
+            )  # fmt: skip
+            logger.debug("%s", news.failure.traceback)
+            quarantine = self._scheduler.failed(news.worker, news.lease, news.failure)
+            if quarantine is not None:
+                self._give_up(quarantine)
+        else:
+            self._lose(news)
+        self._tell(news)
+
+    def _settle(self, receipt: Receipt) -> None:
+        logger.info(
+            "shard done url=%s attempt=%d rows=%d rejected=%d device_s=%.1f total_s=%.1f",
+            receipt.url, receipt.attempt, receipt.rows, receipt.rejected, receipt.seconds["device"], receipt.total_s,
+        )  # fmt: skip
+        self.totals.add(receipt)
+        stale = self._plan.stale.get(receipt.shard_id)
+        if stale:
+            kept = version_of(receipt.size, receipt.etag)
+            self._ledger.drop_receipts(receipt.shard_id, (version for version in stale if version != kept))
+
+    def _lose(self, news: WorkerLost) -> None:
+        if self._ready.pop(news.worker, None) is not None and not self._ready:
+            self._none_ready_since = self._clock()
+        self._silent_since.pop(news.worker, None)
+        if news.config:
+            raise ConfigError(news.cause)
+        self._losses_in_a_row += 1
+        logger.warning("worker lost worker=%s cause=%s", news.worker, news.cause)
+        for quarantine in self._scheduler.lost(news.worker, news.cause):
+            self._give_up(quarantine)
+        if self._losses_in_a_row >= self._settings.worker_losses or not self._fleet.alive:
+            raise FleetLostError(
+                f"{self._losses_in_a_row} workers died without one shard done in between, the last: {news.cause}"
+            )
+
+    def _give_up(self, quarantine: Quarantine) -> None:
+        self.quarantined.append(quarantine)
+        self._ledger.quarantine(quarantine)
+        logger.error("shard quarantined url=%s reason=%s", quarantine.shard.url, quarantine.reason)
+        self._tell(quarantine)
+
+    def _watch(self) -> None:
+        """End workers that do not answer, and those with a lease that has not moved for too long."""
+        now = self._clock()
+        unseen, self._unseen_since = self._unseen_since, {}
+        for worker, standings in self._fleet.standings().items():
+            if worker not in self._ready:
+                continue
+            if standings is None:
+                since = self._silent_since.setdefault(worker, now)
+                if now - since >= self._settings.silence_s:
+                    self._fleet.kill(worker, f"no sign of life for {now - since:.0f} s")
+                continue
+            self._silent_since.pop(worker, None)
+            stuck = self._stuck(worker, standings, unseen)
+            if stuck:
+                self._fleet.kill(worker, stuck)
+
+    def _stuck(self, worker: str, standings: Sequence[Standing], unseen: Mapping[tuple[str, str], float]) -> str | None:
+        """Which lease of the worker has not moved for too long; one on its way there or back may not be so either."""
+        found, now = {standing.shard_id: standing for standing in standings}, self._clock()
+        for lease in self._scheduler.leases(worker):
+            standing = found.get(lease.shard.id)
+            if standing is None:
+                since = self._unseen_since[worker, lease.shard.id] = unseen.get((worker, lease.shard.id), now)
+                idle_s = now - since
+                place = "is not among what its worker works on"
+            else:
+                idle_s = standing.idle_s
+                place = f"stands in stage {standing.stage} at row {standing.rows}"
+            if idle_s > self._settings.stall_s:
+                return f"{lease.shard.url} {place} and has not moved for {idle_s:.0f} s"
+        return None
+
+    def _tell(self, news: News | Quarantine | None) -> None:
+        self._observe(
+            Progress(
+                shards=len(self._plan.todo),
+                settled=self.totals.shards + len(self.quarantined),
+                quarantined=len(self.quarantined),
+                totals=self.totals,
+                elapsed_s=self.elapsed_s,
+                fleet=self._fleet.status(),
+                news=news,
+            )
+        )
