@@ -1,0 +1,48 @@
+"""Curator as a library: the main job as one function, and the rooms' front doors. Imports nothing heavy by itself."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from curator.api import label, open_dataset
+    from curator.config import Config, load_config
+    from curator.encoder import Encoder
+    from curator.engine.run import Summary
+    from curator.shards.decode import Decoder
+    from curator.shards.manifest import expand
+    from curator.shards.reader import read_samples
+    from curator.storage import open_storage
+
+__all__ = [
+    "Config",
+    "Decoder",
+    "Encoder",
+    "Summary",
+    "expand",
+    "label",
+    "load_config",
+    "open_dataset",
+    "open_storage",
+    "read_samples",
+]
+
+_HOMES = {
+    "Config": "curator.config",
+    "Decoder": "curator.shards.decode",
+    "Encoder": "curator.encoder",
+    "Summary": "curator.engine.run",
+    "expand": "curator.shards.manifest",
+    "label": "curator.api",
+    "load_config": "curator.config",
+    "open_dataset": "curator.api",
+    "open_storage": "curator.storage",
+    "read_samples": "curator.shards.reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'curator' has no attribute {name!r}; it exports {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,66 @@
+"""The library's front door to the main job. Owns the friendly arguments and nothing of the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curator.config import Config, LabelSetConfig, load_config
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
+
+    from curator.engine.driver import Progress
+    from curator.engine.run import Summary
+
+
+def label(
+    input: str | Sequence[str] | None = None,
+    output: str | Path | None = None,
+    *,
+    vocabulary: str | Path | None = None,
+    config: Config | str | Path | None = None,
+    overrides: Sequence[str] = (),
+    observe: Callable[[Progress], None] | None = None,
+    **sections: Mapping[str, Any],
+) -> Summary:
+    """Label shards and return how the run ended; run it again to resume.
+
+    ``input``: paths, urls, brace patterns, globs, prefixes or @lists; ``output``: a directory or s3:// prefix;
+    ``vocabulary``: a label file, for a label set named ``labels``. ``config`` (a Config or a TOML file), ``overrides``
+    (``"encoder.batch_size=128"``) and ``sections`` (``encoder={"name": "ViT-B-32"}``) give everything else.
+
+    Raises ConfigError before any work where the run cannot begin; look at ``summary.status`` for how it ended.
+
+        summary = curator.label("shards/{000..099}.tar", "out", vocabulary="labels.txt")
+    """
+    from curator.engine.run import ignore_progress
+    from curator.engine.run import label as start
+
+    values: dict[str, Any] = {name: dict(section) for name, section in sections.items()}
+    if input is not None:
+        values.setdefault("input", {})["urls"] = [input] if isinstance(input, str) else list(input)
+    if output is not None:
+        values.setdefault("output", {})["url"] = str(output)
+    if isinstance(config, Config):
+        values = {**config.model_dump(exclude_none=True), **values}
+    path = config if isinstance(config, (str, Path)) else None
+    settings = load_config(path, overrides=overrides, values=values)
+    if vocabulary is not None:
+        settings = with_vocabulary(settings, str(vocabulary))
+    return start(settings, observe=observe or ignore_progress)
+
+
+def with_vocabulary(config: Config, vocabulary: str, **settings: Any) -> Config:
+    """The config with a label set named ``labels`` over a vocabulary file, in place of one of that name."""
+    label_set = LabelSetConfig.model_validate({"vocabulary": vocabulary, **settings})
+    kept = tuple(each for each in config.labels if each.name != label_set.name)
+    return Config.model_validate({**dict(config), "labels": (*kept, label_set)})
+
+
+def open_dataset(output: str | Path) -> pyarrow.dataset.Dataset:
+    """A run's local output as one Arrow dataset, the ledger left out. Columns: ``curator schema``."""
+    import pyarrow.dataset
+
+    return pyarrow.dataset.dataset(str(output), format="parquet")

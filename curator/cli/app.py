@@ -1,0 +1,69 @@
+"""The typer application, the options that commands share, and how they become a Config. Holds no command."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from curator.config import Config
+    from curator.storage import Storage
+
+app = typer.Typer(
+    name="curator",
+    help="Label and curate image datasets at scale: WebDataset shards in, labelled Parquet out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+console = Console()
+errors = Console(stderr=True)
+
+ConfigPath = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the run's settings")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE, over the config file; repeatable")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", help="Shards: path, url, {000..099} braces, glob, prefix or @list; repeatable"),
+]
+Output = Annotated[str | None, typer.Option("--output", "-o", help="Directory or s3:// prefix of the dataset")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script")]
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every shard")] = False,
+) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+
+
+def load(
+    config: Path | None, overrides: list[str] | None, inputs: list[str] | None, output: str | None, **sections: Any
+) -> Config:
+    from curator.config import load_config
+
+    values: dict[str, Any] = {}
+    if inputs:
+        values["input"] = {"urls": inputs}
+    if output:
+        values["output"] = {"url": output}
+    for section, settings in sections.items():
+        given = {name: value for name, value in settings.items() if value is not None}
+        if given:
+            values.setdefault(section, {}).update(given)
+    return load_config(config, overrides=overrides or (), values=values)
+
+
+def storage_from(config: Path | None, overrides: list[str] | None) -> Storage:
+    from curator.engine.compose import storage_of
+
+    return storage_of(load(config, overrides, None, None))

@@ -1,0 +1,144 @@
+"""Commands that do work: label, retry, demo. Each ends with the run's exit status."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, console, errors, load, storage_from
+
+if TYPE_CHECKING:
+    from curator.config import Config
+    from curator.engine.driver import Progress
+    from curator.engine.run import Summary
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[threading.Event, Callable[[], int | None]]]:
+    """The first SIGINT or SIGTERM asks the run to stop, the second ends it at once. Gives (event, exit status)."""
+    stop, caught = threading.Event(), []
+
+    def handle(number: int, _: object) -> None:
+        caught.append(number)
+        stop.set()
+        if len(caught) > 1:
+            raise KeyboardInterrupt
+        errors.print("stopping after the shards under way; once more to stop at once", highlight=False)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop, lambda: 128 + caught[0] if caught else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(start: Callable[[Callable[[Progress], None], threading.Event], Summary], *, as_json: bool) -> Summary:
+    """Start a run, show it, print how it ended, and leave with its exit status unless that is 0."""
+    from curator.console import RunDisplay, show_summary
+
+    with _signals() as (stop, signalled):
+        with RunDisplay(errors) as display:
+            summary = start(display, stop)
+        if as_json:
+            typer.echo(json.dumps(summary.to_dict(), indent=1))
+        else:
+            show_summary(console, summary)
+        status = signalled() if summary.status == "stopped" else None
+    status = summary.exit_status if status is None else status
+    if status:
+        raise typer.Exit(status)
+    return summary
+
+
+@app.command()
+def label(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    inputs: Inputs = None,
+    output: Output = None,
+    vocabulary: Annotated[
+        str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
+    salvage: Annotated[bool | None, typer.Option("--salvage", help="Keep what precedes the cut of a shard")] = None,
+    since: Annotated[str | None, typer.Option(help="Only shards whose name sorts after this one")] = None,
+    max_shards: Annotated[int | None, typer.Option(help="At most so many shards in this run")] = None,
+    prune: Annotated[bool | None, typer.Option("--prune", help="Remove rows of shards that the input lost")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Stop cleanly after this time; resumable")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Label shards: the main job. Run the same command again to resume; what is done is not done twice."""
+    from curator.api import with_vocabulary
+    from curator.engine.run import label as start
+
+    settings = load(
+        config, overrides, inputs, output,
+        input={"salvage": salvage, "since": since, "max_shards": max_shards},
+        run={"backend": backend, "max_seconds": max_seconds, "prune": prune},
+    )  # fmt: skip
+    if vocabulary is not None:
+        settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
+    _run(lambda observe, stop: start(settings, observe=observe, stop=stop), as_json=as_json)
+
+
+@app.command()
+def retry(
+    output: Annotated[str, typer.Argument(help="The output of a run")],
+    reason: Annotated[
+        list[str] | None, typer.Option(help="Also redo shards with samples rejected for this reason; repeatable")
+    ] = None,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try quarantined shards again, with the settings that the run was begun with."""
+    from curator.engine.maintain import retry as start
+
+    storage = storage_from(config, [each for each in overrides or () if each.startswith("storage.")])
+
+    def change(settings: Config) -> Config:
+        from curator.config import load_config
+
+        return load_config(values=settings.model_dump(exclude_none=True), overrides=overrides or ())
+
+    _run(
+        lambda observe, stop: start(
+            output, storage, reasons=reason or (), overrides=change, observe=observe, stop=stop
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def demo(
+    output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset goes")] = "curator-demo",
+) -> None:
+    """Label the embedded sample shards with the embedded encoder, and show what came out. Needs no network."""
+    from curator.console import counts_table, seconds_table
+    from curator.demo import demo_config
+    from curator.engine.maintain import verify_output
+    from curator.engine.run import label as start
+    from curator.storage import open_storage
+    from curator.tables.readers import count_values
+
+    settings = demo_config(output)
+    summary = _run(lambda observe, stop: start(settings, observe=observe, stop=stop), as_json=False)
+    counts = count_values(output, open_storage())
+    console.print(counts_table("Best label", "label", counts.top1["labels"]))
+    console.print(counts_table("Rejects by reason", "reason", counts.reasons))
+    console.print(seconds_table(summary.totals["seconds"]))
+    problems = [problem for _, found in verify_output(output, open_storage()) for problem in found]
+    for problem in problems:
+        errors.print(problem, highlight=False)
+    console.print(f"Every sample is accounted for: {counts.rows} rows in {output}/part-*.parquet", highlight=False)
+    console.print(f"Read them: python -c \"import pandas; print(pandas.read_parquet('{output}'))\"", highlight=False)
+    if problems:
+        raise typer.Exit(1)

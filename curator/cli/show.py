@@ -1,0 +1,133 @@
+"""Commands that only look: plan, status, verify, schema, encoders."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, console, load, storage_from
+
+
+@app.command()
+def plan(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    inputs: Inputs = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run would do: shards, bytes, done and remaining. Changes nothing."""
+    from curator.console import show_plan
+    from curator.engine.run import plan_run
+
+    planned = plan_run(load(config, overrides, inputs, output))
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "todo": [{"url": shard.url, "size": shard.size} for shard in planned.todo],
+                    "done": planned.done,
+                    "quarantined": list(planned.quarantined),
+                    "changed": sorted(planned.stale),
+                    "vanished": sorted(planned.vanished),
+                }
+            )
+        )
+    else:
+        show_plan(console, planned)
+
+
+@app.command()
+def status(
+    output: Annotated[str, typer.Argument(help="The output of a run")],
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where an output stands: totals, rejects by reason, quarantined shards. Reads the ledger only."""
+    from curator.console import counts_table, rows_table, seconds_table
+    from curator.engine.maintain import read_status
+
+    found = read_status(output, storage_from(config, overrides))
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+        return
+    totals = found.totals
+    console.print(
+        f"{totals['shards']} shards done, {totals['rows']} rows, {totals['rejected']} rejected", highlight=False
+    )
+    if totals["reasons"]:
+        console.print(counts_table("Rejects by reason", "reason", totals["reasons"]))
+    console.print(seconds_table(totals["seconds"]))
+    letters = [(letter["url"], letter["reason"]) for letter in found.quarantined]
+    if letters:
+        console.print(rows_table("Quarantined", ["shard", "reason"], letters))
+
+
+@app.command()
+def verify(
+    output: Annotated[str, typer.Argument(help="The output of a run")],
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every part against its receipt: rows == samples, schema, ids, digests. Exit status 1 on any problem."""
+    from curator.engine.maintain import verify_output
+
+    checked, faulty = 0, {}
+    for url, problems in verify_output(output, storage_from(config, overrides)):
+        checked += 1
+        if problems:
+            faulty[url] = problems
+            if not as_json:
+                for problem in problems:
+                    console.print(f"{url}: {problem}", highlight=False, markup=False)
+    if as_json:
+        typer.echo(json.dumps({"checked": checked, "problems": faulty}, indent=1))
+    else:
+        console.print(f"{checked} shards checked, {len(faulty)} with problems", highlight=False)
+    if faulty:
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    dim: Annotated[int, typer.Option(help="Embedding dimension to show")] = 512,
+    as_json: AsJson = False,
+) -> None:
+    """Show the columns of the output: names, types, descriptions. With --config, those of its label sets, too."""
+    from curator.console import rows_table
+    from curator.engine.compose import planned_columns
+    from curator.tables.schema import SCHEMA_VERSION, build_schema, describe
+
+    settings = load(config, overrides, None, None)
+    columns = describe(build_schema(dim, settings.output.embedding_dtype, planned_columns(settings)))
+    rows = [(column.name, column.type, "yes" if column.nullable else "no", column.description) for column in columns]
+    if as_json:
+        names = ("name", "type", "nullable", "description")
+        typer.echo(
+            json.dumps({"version": SCHEMA_VERSION, "columns": [dict(zip(names, row, strict=True)) for row in rows]})
+        )
+    else:
+        console.print(rows_table(f"Schema version {SCHEMA_VERSION}", ["column", "type", "null", "description"], rows))
+
+
+@app.command()
+def encoders(
+    match: Annotated[str, typer.Argument(help="Show only names that contain this")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the encoders that can be named, the embedded one first. hf-hub:… and local-dir:… work, too."""
+    from curator.console import rows_table
+    from curator.encoder.catalog import checkpoints
+
+    found = [each for each in checkpoints() if match.lower() in f"{each.name} {each.pretrained}".lower()]
+    if as_json:
+        typer.echo(json.dumps([{"name": each.name, "pretrained": each.pretrained} for each in found]))
+    else:
+        rows = [(each.name, each.pretrained, "ships with curator" if each.embedded else "") for each in found]
+        console.print(rows_table("Encoders", ["encoder.name", "encoder.pretrained", ""], rows))

@@ -1,0 +1,249 @@
+"""The configuration of a run as models: TOML in, checked values out, and the digest of what shapes the rows.
+
+Knows no room: only ``engine/compose.py``, the CLI and the library's front door read it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from curator.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, values are never changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class InputConfig(Section):
+    """Which shards, and what of their samples."""
+
+    urls: tuple[str, ...] = Field((), description="shards: paths, urls, braces, globs, prefixes, @lists")
+    caption: str = Field("txt", description="where the caption is: a member's extension, or json.<field>")
+    salvage: bool = Field(False, description="keep the whole samples before the cut of a damaged shard")
+    max_member_bytes: int = Field(256 * 2**20, gt=0, description="a larger member makes its sample a reject")
+    since: str | None = Field(None, description="only shards whose name sorts after this one")
+    max_shards: int | None = Field(None, gt=0, description="at most so many shards in this run")
+
+
+class OutputConfig(Section):
+    """Where the dataset goes and how it is stored."""
+
+    url: str = Field("", description="directory or prefix of the dataset")
+    embedding_dtype: Literal["float16", "float32"] = "float16"
+    row_group_rows: int = Field(8192, gt=0)
+
+
+class StorageConfig(Section):
+    """How storage is reached. Credentials never stand here: they come by boto3's own chain."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    anonymous: bool = False
+    profile: str | None = None
+    requester_pays: bool = False
+    connect_timeout_s: float = Field(10.0, gt=0)
+    read_timeout_s: float = Field(60.0, gt=0)
+    attempts: int = Field(5, gt=0)
+
+
+class EncoderConfig(Section):
+    """Which OpenCLIP weights, and how they run."""
+
+    name: str = Field("embedded", description="an open_clip architecture, hf-hub:…, local-dir:…, or embedded")
+    pretrained: str | None = Field(None, description="an open_clip tag or a weights file")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = Field("auto", description="auto | cpu | cuda | cuda:N")
+    batch_size: int = Field(64, gt=0)
+    compile: bool = False
+    cache_dir: str | None = Field(None, description="where weights and text banks are kept; ~/.cache/curator")
+
+
+class DecodeConfig(Section):
+    """How image bytes become pixels."""
+
+    mode: Literal["exact", "close", "fast"] = "exact"
+    max_pixels: int = Field(178_956_970, gt=0, description="larger images are rejected from their header")
+    exif_orientation: bool = False
+    threads: int | None = Field(None, gt=0, description="default: the cores that the worker has")
+    image_limit_s: float = Field(30.0, gt=0, description="an image that takes longer is a reject")
+
+
+class LabelSetConfig(Section):
+    """One set of labels: its vocabulary, how it is scored and when it abstains."""
+
+    name: str = "labels"
+    vocabulary: str = Field(description="text, JSON or TOML file of labels")
+    templates: str = Field("photo", description="openai | simple | photo | plain, or a file with a template a line")
+    head: str = "zero_shot"
+    family: Literal["auto", "softmax", "sigmoid"] = "auto"
+    top_k: int = Field(5, gt=0)
+    min_score: float = Field(0.0, ge=0.0, le=1.0)
+    min_margin: float = Field(0.0, ge=0.0, le=1.0)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class RunConfig(Section):
+    """How the work is spread, tried and given up."""
+
+    backend: Literal["local", "ray"] = "local"
+    in_flight: int = Field(2, gt=0, description="shards that one worker holds at a time")
+    attempts: int = Field(3, gt=0)
+    losses: int = Field(3, gt=1, description="worker deaths after which a shard is given up")
+    backoff_s: float = Field(1.0, ge=0.0)
+    stall_s: float = Field(300.0, gt=0, description="a lease that does not move for so long is taken away")
+    silence_s: float = Field(60.0, gt=0, description="a worker that does not answer for so long is ended")
+    heartbeat_s: float = Field(5.0, gt=0)
+    startup_s: float = Field(900.0, gt=0)
+    worker_losses: int = Field(20, gt=0)
+    reject_budget: float = Field(0.05, ge=0.0, le=1.0, description="share of rejected samples that is still a success")
+    quarantine_budget: float = Field(0.0, ge=0.0, le=1.0, description="share of quarantined shards, likewise")
+    prune: bool = Field(False, description="remove the rows of shards that the input no longer names")
+    max_seconds: float | None = Field(None, gt=0, description="stop cleanly after this time; resumable")
+    grace_s: float = Field(30.0, gt=0)
+    straggler_factor: float = Field(3.0, gt=1.0)
+    lock_ttl_s: float = Field(60.0, gt=0)
+
+
+class RayConfig(Section):
+    """What the actors ask Ray for. GPUs come from here, never from what the driver's node has."""
+
+    address: str | None = None
+    workers: int = Field(1, gt=0)
+    num_cpus: float = Field(1.0, gt=0)
+    num_gpus: float = Field(0.0, ge=0)
+    memory_gb: float | None = Field(None, gt=0)
+    resources: dict[str, float] = Field(default_factory=dict)
+    spread: bool = True
+
+
+class Config(Section):
+    """Everything a run needs to know."""
+
+    input: InputConfig = InputConfig()
+    output: OutputConfig = OutputConfig()
+    storage: StorageConfig = StorageConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    decode: DecodeConfig = DecodeConfig()
+    labels: tuple[LabelSetConfig, ...] = ()
+    run: RunConfig = RunConfig()
+    ray: RayConfig = RayConfig()
+
+    @field_validator("labels")
+    @classmethod
+    def _names_differ(cls, labels: tuple[LabelSetConfig, ...]) -> tuple[LabelSetConfig, ...]:
+        names = [label_set.name for label_set in labels]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two label sets are named {twice[0]!r}: give each its own name")
+        return labels
+
+    def shaping(self) -> dict[str, Any]:
+        """The settings that shape rows: what two runs must share to write into one dataset."""
+        decode = self.decode.model_dump(include={"mode", "max_pixels", "exif_orientation"})
+        encoder = self.encoder.model_dump(include={"name", "pretrained", "precision"})
+        return {
+            "input": self.input.model_dump(include={"caption", "salvage", "max_member_bytes"}),
+            "output": self.output.model_dump(include={"embedding_dtype"}),
+            "encoder": encoder,
+            "decode": decode,
+            "labels": [label_set.model_dump() for label_set in self.labels],
+        }
+
+
+def digest_of(value: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_config(
+    path: str | Path | None = None, *, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> Config:
+    """A checked Config from a TOML file, ``key.path=value`` overrides (TOML values) and nested ``values``, in order.
+
+    Raises ConfigError that names the key, the nearest known key and the file.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: no such config file") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    for override in overrides:
+        _set(tree, override)
+    _merge(tree, values or {})
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, str(path or "settings")) for item in error.errors())) from error
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override}: write it as key.path=value, for example encoder.batch_size=128")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, name = key.strip().split(".")
+    node: Any = tree
+    for section in sections:
+        node = _step(node, section, override)
+    if isinstance(node, list):
+        raise ConfigError(f"--set {override}: give the position in the list, for example labels.0.top_k=3")
+    node[name] = value
+
+
+def _step(node: Any, section: str, override: str) -> Any:
+    if isinstance(node, list):
+        if not section.isdigit() or int(section) >= len(node):
+            raise ConfigError(f"--set {override}: {section!r} is no position in a list of {len(node)}")
+        return node[int(section)]
+    return node.setdefault(section, {})
+
+
+def _merge(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(name), dict):
+            _merge(tree[name], value)
+        else:
+            tree[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(item: Any, source: str) -> str:
+    place = ".".join(str(step) for step in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{source}: {place}: {item['msg']} (got {item.get('input')!r})"
+    known = _fields_at(item["loc"][:-1])
+    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"{source}: unknown key {place!r}; {hint}"
+
+
+def _fields_at(path: Sequence[str | int]) -> list[str]:
+    model: type[BaseModel] = Config
+    for step in path:
+        if isinstance(step, int):
+            continue
+        annotation = model.model_fields[step].annotation
+        model = LabelSetConfig if step == "labels" else annotation  # type: ignore[assignment]
+    return list(model.model_fields)

@@ -1,0 +1,190 @@
+"""From a Config to objects, the rooms put together. Knows what a worker is made of and runs nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from curator.config import Config, digest_of
+from curator.errors import ConfigError
+from curator.labels.heads import LabelSetSpec, head_columns
+from curator.labels.templates import template_set
+from curator.labels.vocabulary import Vocabulary
+from curator.storage import Router, Storage, StorageOptions, open_storage
+from curator.tables.schema import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from curator.data import ColumnSpec
+    from curator.encoder import Encoder
+    from curator.engine.backends.local import Worker
+    from curator.engine.backends.ray import RayResources
+    from curator.engine.worker import ShardWorker
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """All that a worker needs to build itself, anywhere: picklable, vocabularies inside, no credentials."""
+
+    config: Config
+    config_digest: str
+    label_sets: tuple[LabelSetSpec, ...]
+    cores: int
+
+    def __call__(self) -> Worker:
+        return build_worker(self)
+
+
+def storage_options(config: Config) -> StorageOptions:
+    return StorageOptions(**config.storage.model_dump())
+
+
+def storage_of(config: Config) -> Router:
+    return open_storage(storage_options(config))
+
+
+def label_set_specs(config: Config) -> tuple[LabelSetSpec, ...]:
+    """The label sets with their vocabularies and templates read. ConfigError names the file and line at fault."""
+    return tuple(
+        LabelSetSpec(
+            name=label_set.name,
+            vocabulary=Vocabulary.load(label_set.vocabulary),
+            templates=template_set(label_set.templates),
+            head=label_set.head,
+            family=label_set.family,
+            top_k=label_set.top_k,
+            min_score=label_set.min_score,
+            min_margin=label_set.min_margin,
+            options=label_set.options,
+        )
+        for label_set in config.labels
+    )
+
+
+def plan_worker(config: Config) -> WorkerPlan:
+    """Read what the driver must read (vocabularies, templates) and fix the digest of everything that shapes rows."""
+    specs = label_set_specs(config)
+    shaping = {
+        "schema_version": SCHEMA_VERSION,
+        "config": config.shaping(),
+        "label_sets": [{"vocabulary": spec.vocabulary.digest, "templates": list(spec.templates)} for spec in specs],
+    }
+    return WorkerPlan(config, digest_of(shaping), specs, cores_of(config))
+
+
+def cores_of(config: Config) -> int:
+    """The cores that one worker may use: what Ray gives it, or all that this process may run on."""
+    if config.run.backend == "ray":
+        return max(1, int(config.ray.num_cpus))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ray_resources(config: Config) -> RayResources:
+    from curator.engine.backends.ray import RayResources
+
+    ray = config.ray
+    return RayResources(
+        workers=ray.workers,
+        num_cpus=ray.num_cpus,
+        num_gpus=ray.num_gpus,
+        memory_bytes=None if ray.memory_gb is None else int(ray.memory_gb * 2**30),
+        resources=ray.resources,
+        spread=ray.spread,
+    )
+
+
+def build_worker(plan: WorkerPlan) -> ShardWorker:
+    """A worker as the config describes it: loads the encoder, which takes a while. Raises ConfigError."""
+    import torch
+
+    from curator.encoder import Encoder
+
+    config = plan.config
+    torch.set_num_threads(plan.cores)
+    encoder = Encoder.open(
+        config.encoder.name,
+        config.encoder.pretrained,
+        precision=config.encoder.precision,
+        device=config.encoder.device,
+        cache_dir=config.encoder.cache_dir,
+        compile=config.encoder.compile,
+    )
+    return wire_worker(plan, encoder, storage_of(config))
+
+
+def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWorker:
+    """A worker around an open encoder and storage: loads or builds the text banks and puts the rooms together."""
+    from curator.engine.intake import WorkerSettings
+    from curator.engine.worker import ShardWorker
+    from curator.labels.heads import prepare_heads
+    from curator.shards.decode import Decoder
+    from curator.tables.schema import build_schema
+
+    config = plan.config
+    heads = prepare_heads(plan.label_sets, encoder, cache_dir=config.encoder.cache_dir)
+    columns = [column for head in heads for column in head.columns]
+    settings = WorkerSettings(
+        batch_size=config.encoder.batch_size,
+        decode_threads=config.decode.threads or plan.cores,
+        image_limit_s=config.decode.image_limit_s,
+        row_group_rows=config.output.row_group_rows,
+        caption=config.input.caption,
+        salvage=config.input.salvage,
+        max_member_bytes=config.input.max_member_bytes,
+        pin_memory=encoder.device.type == "cuda",
+        device_wait_s=config.run.stall_s,
+    )
+    return ShardWorker(
+        storage=storage,
+        output=config.output.url,
+        decode=Decoder(
+            encoder.preprocess,
+            mode=config.decode.mode,
+            max_pixels=config.decode.max_pixels,
+            exif_orientation=config.decode.exif_orientation,
+        ),
+        encoder=encoder,
+        heads=heads,
+        columns=columns,
+        schema=build_schema(encoder.dim, config.output.embedding_dtype, columns),
+        provenance=_provenance(plan, encoder, {head.name: head.digest for head in heads}),
+        settings=settings,
+    )
+
+
+def _provenance(plan: WorkerPlan, encoder: Encoder, heads: Mapping[str, str]) -> dict[str, str]:
+    """What every footer carries: who made these rows, from what, and how."""
+    digests = {f"vocabulary_digest.{spec.name}": spec.vocabulary.digest for spec in plan.label_sets}
+    return {
+        **encoder.provenance(),
+        **digests,
+        **{f"head_digest.{name}": digest for name, digest in heads.items()},
+        "config_digest": plan.config_digest,
+        "curator": version("curator"),
+        "pillow": version("pillow"),
+    }
+
+
+def run_digests(provenance: Mapping[str, str]) -> dict[str, str]:
+    """The digests among a worker's provenance that every worker of a dataset must share."""
+    shared = {"encoder_digest", "precision", "config_digest"}
+    return {
+        name: value
+        for name, value in provenance.items()
+        if name in shared or name.startswith(("vocabulary_digest.", "head_digest."))
+    }
+
+
+def require_paths(config: Config) -> None:
+    """ConfigError unless the run knows its input and its output."""
+    if not config.input.urls:
+        raise ConfigError("no input: give --input SHARDS (a path, url, brace pattern, glob or @list)")
+    if not config.output.url:
+        raise ConfigError("no output: give --output DIRECTORY or an s3:// prefix")
+
+
+def planned_columns(config: Config) -> list[ColumnSpec]:
+    """The columns that the config's label sets will add, known without loading an encoder."""
+    return [column for spec in label_set_specs(config) for column in head_columns(spec)]

@@ -1,0 +1,175 @@
+"""Samples on their way into the device's batches: rows admitted, images decoded in threads, captions found.
+
+Owns the bound on how many images are under way, over all leases of a worker; knows no storage and no schedule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from curator.data import Decoded, Reject, RowRecord, Sample
+from curator.engine.assembly import AbandonedError, Assembly
+from curator.engine.batcher import Annotator, DeviceBatcher, ImageEncoder, Slot
+from curator.engine.decoding import DecodePool, Job
+from curator.errors import RetryableError, SampleError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """The numbers of a worker. ``in_flight_samples`` bounds the images between reader and heads, over all leases."""
+
+    batch_size: int = 64
+    decode_threads: int = 2
+    image_limit_s: float = 30.0
+    block_rows: int = 1024
+    row_group_rows: int = 8192
+    caption: str = "txt"
+    salvage: bool = False
+    max_member_bytes: int = 256 * 2**20
+    pin_memory: bool = False
+    device_wait_s: float = 600.0
+
+    @property
+    def in_flight_samples(self) -> int:
+        return 4 * self.batch_size + 4 * self.decode_threads
+
+
+class Intake:
+    """Takes samples of any lease; settles their rows by itself (rejects) or through the device's batches."""
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], Decoded],
+        encoder: ImageEncoder,
+        heads: Sequence[Annotator],
+        settings: WorkerSettings,
+    ) -> None:
+        self._decode = decode
+        self._settings = settings
+        self._permits = threading.BoundedSemaphore(settings.in_flight_samples)
+        self._pool = DecodePool(settings.decode_threads, limit_s=settings.image_limit_s)
+        self._batcher = DeviceBatcher(
+            encoder,
+            heads,
+            batch_size=settings.batch_size,
+            pin_memory=settings.pin_memory,
+            release=self._permits.release,
+        )
+
+    @property
+    def left_behind(self) -> int:
+        return self._pool.left_behind
+
+    def close(self) -> None:
+        self._pool.close()
+        self._batcher.close()
+
+    def admit(self, assembly: Assembly, sample: Sample) -> None:
+        """Give the sample its row and send its image on; waits while too many images are under way."""
+        index = assembly.admit()
+        extension = sample.image_extension
+        if sample.fault is not None or extension is None:
+            reject = sample.fault or Reject("no_image", f"members: {', '.join(sample.fields) or 'none'}")
+            assembly.settle_rejected(self._record(sample, index, reject=reject))
+            return
+        waited_s = 0.0
+        while not self._permits.acquire(timeout=1.0):
+            waited_s += 1.0
+            if assembly.over:
+                return
+            if waited_s > self._settings.device_wait_s:
+                raise RetryableError(f"{assembly.lease.shard.url}: no room in the device's queue for {waited_s:.0f} s")
+        data = sample.fields[extension]
+        self._pool.submit(
+            Job(
+                work=lambda job: self._decode_one(job, assembly, sample, index, data),
+                late=lambda limit_s: self._settle_late(assembly, sample, index, data, limit_s),
+            )
+        )
+
+    def _decode_one(self, job: Job, assembly: Assembly, sample: Sample, index: int, data: bytes) -> None:
+        started = time.perf_counter()
+        try:
+            outcome: tuple[RowRecord, Decoded | None] | BaseException = self._decode_record(sample, index, data)
+        except BaseException as error:
+            outcome = error
+        if not job.claim():
+            return
+        handed_on = False
+        try:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            assembly.spend("decode", time.perf_counter() - started)
+            record, decoded = outcome
+            if decoded is None:
+                assembly.settle_rejected(record)
+            else:
+                self._batcher.put(Slot(assembly, record, decoded))
+                handed_on = True
+        except AbandonedError:
+            logger.debug("image of an ended lease dropped: %s", assembly.lease.shard.url)
+        except BaseException as error:
+            assembly.fail(error)
+        finally:
+            if not handed_on:
+                self._permits.release()
+
+    def _decode_record(self, sample: Sample, index: int, data: bytes) -> tuple[RowRecord, Decoded | None]:
+        digest = hashlib.sha256(data).digest()
+        try:
+            decoded = self._decode(data)
+        except SampleError as error:
+            reject = Reject(error.reason, error.message)
+            return self._record(sample, index, sha256=digest, reject=reject), None
+        return self._record(sample, index, sha256=digest, decoded=decoded), decoded
+
+    def _settle_late(self, assembly: Assembly, sample: Sample, index: int, data: bytes, limit_s: float) -> None:
+        reject = Reject("decode_timeout", f"not decoded within {limit_s:g} s")
+        self._permits.release()
+        try:
+            assembly.settle_rejected(self._record(sample, index, sha256=hashlib.sha256(data).digest(), reject=reject))
+        except AbandonedError:
+            logger.debug("late image of an ended lease: %s", assembly.lease.shard.url)
+
+    def _record(
+        self,
+        sample: Sample,
+        index: int,
+        *,
+        sha256: bytes | None = None,
+        decoded: Decoded | None = None,
+        reject: Reject | None = None,
+    ) -> RowRecord:
+        metadata = sample.fields.get("json")
+        return RowRecord(
+            key=sample.key,
+            index=index,
+            offset=sample.offset,
+            width=decoded.width if decoded else None,
+            height=decoded.height if decoded else None,
+            format=decoded.format if decoded else None,
+            sha256=sha256,
+            caption=_caption(sample, self._settings.caption, metadata),
+            metadata=metadata,
+            reject=reject,
+        )
+
+
+def _caption(sample: Sample, source: str, metadata: bytes | None) -> str | None:
+    """The caption from the member ``source``, or from the field after ``json.`` of the sample's json."""
+    if not source.startswith("json."):
+        text = sample.fields.get(source)
+        return None if text is None else text.decode("utf-8", "replace").strip()
+    try:
+        value = json.loads(metadata or b"{}").get(source.removeprefix("json."))
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None

@@ -1,0 +1,117 @@
+"""What is done with an output after (or between) its runs: status, verify, retry. Reads the ledger and the parts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curator.config import Config
+from curator.engine.driver import Progress, Totals
+from curator.engine.ledger import Ledger
+from curator.engine.run import Summary, ignore_progress, label
+from curator.errors import ConfigError
+from curator.storage import Storage
+from curator.tables.readers import open_part, part_url, parts
+from curator.tables.verify import verify_part
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where an output stands, from its ledger alone."""
+
+    output: str
+    run: dict[str, Any]
+    totals: dict[str, Any]
+    quarantined: Sequence[dict[str, Any]]
+    summary: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "output": self.output,
+            "run": self.run,
+            "totals": self.totals,
+            "quarantined": list(self.quarantined),
+            "summary": self.summary,
+        }
+
+
+def _begun(ledger: Ledger) -> dict[str, Any]:
+    run = ledger.run()
+    if run is None:
+        raise ConfigError(f"{ledger.output}: no run has begun here (no _ledger/run.json); give the output of a run")
+    return run
+
+
+def read_status(output: str, storage: Storage) -> Status:
+    """Totals over the receipts, and the dead letters. ConfigError where no run has begun."""
+    ledger = Ledger(storage, output)
+    run = _begun(ledger)
+    totals = Totals()
+    for receipt in ledger.receipts():
+        totals.add(receipt)
+    return Status(output, run, totals.to_dict(), tuple(ledger.quarantined().values()), ledger.summary())
+
+
+def verify_output(output: str, storage: Storage) -> Iterator[tuple[str, list[str]]]:
+    """Check every shard that is done: yields (shard url, problems), an empty list for a sound one.
+
+    One sample in, one row out; the part is readable, has the run's schema and as many rows as the receipt says, its
+    sample ids follow from shard and keys, and its digests are the run's. A part without a receipt is a problem, too.
+    """
+    ledger = Ledger(storage, output)
+    digests = _begun(ledger)["digests"]
+    receipts = set()
+    schema = None
+    for receipt in ledger.receipts():
+        receipts.add(receipt.part)
+        url = part_url(output, receipt.shard_id)
+        problems = verify_part(url, storage, schema=schema, rows=receipt.rows, shard_url=receipt.url)
+        if receipt.rows != receipt.samples:
+            problems.append(f"{receipt.samples} samples in, {receipt.rows} rows out")
+        if not problems:
+            with open_part(url, storage) as part:
+                schema = schema or part.schema
+                problems = [
+                    f"footer says {name} is {part.footer.get(name)!r}, the run was begun with {digest!r}"
+                    for name, digest in digests.items()
+                    if part.footer.get(name) != digest
+                ]
+        yield receipt.url, problems
+    for entry in parts(output, storage):
+        if entry.url.rsplit("/", 1)[-1] not in receipts:
+            yield entry.url, ["a part without a receipt: its shard is not done; run the same command again"]
+
+
+def retry(
+    output: str,
+    storage: Storage,
+    *,
+    reasons: Sequence[str] = (),
+    overrides: Callable[[Config], Config] = lambda config: config,
+    observe: Callable[[Progress], None] = ignore_progress,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Try again what was given up: quarantined shards, and the shards that hold samples rejected for ``reasons``.
+
+    The settings are those that the run was begun with, after ``overrides`` (which may change how work is done, not what
+    shapes the rows: an image limit or a number of attempts, say).
+    """
+    ledger = Ledger(storage, output)
+    config = overrides(Config.model_validate(_begun(ledger)["settings"]))
+    urls = []
+    for shard_id, letter in ledger.quarantined().items():
+        ledger.release(shard_id)
+        urls.append(letter["url"])
+    if reasons:
+        done = ledger.done()
+        for receipt in ledger.receipts(done):
+            if any(reason in receipt.reasons for reason in reasons):
+                ledger.drop_receipts(receipt.shard_id, done[receipt.shard_id])
+                urls.append(receipt.url)
+    settings = config.model_dump()
+    settings["input"] |= {"urls": tuple(urls), "since": None, "max_shards": None}
+    if not urls:
+        raise ConfigError(f"{output}: nothing is quarantined{' or rejected for these reasons' if reasons else ''}")
+    return label(Config.model_validate(settings), observe=observe, stop=stop)

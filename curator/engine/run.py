@@ -1,0 +1,239 @@
+"""One labelling run from its Config to its summary: manifest, plan, lock, fleet, driver, exit status.
+
+Knows the order of things and when a run may not begin; leaves showing it to the caller.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curator.config import Config
+from curator.data import Shard
+from curator.engine.compose import WorkerPlan, plan_worker, ray_resources, require_paths, run_digests, storage_of
+from curator.engine.driver import Driver, DriverSettings, FleetLostError, Progress, StoppedError, Totals
+from curator.engine.fleet import Fleet
+from curator.engine.ledger import Ledger, Plan, make_plan
+from curator.engine.lock import RunLock
+from curator.engine.scheduler import Limits, Scheduler
+from curator.shards.manifest import expand
+from curator.storage import Storage
+from curator.tables.readers import part_url
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended. ``totals`` are over every receipt of the output, ``this_run`` over those made now.
+
+    ``status``: complete | over_budget | stopped | fleet_lost; ``exit_status`` as the process should give it.
+    """
+
+    output: str
+    status: str
+    exit_status: int
+    message: str
+    shards: Mapping[str, int]
+    totals: Mapping[str, Any]
+    this_run: Mapping[str, Any]
+    elapsed_s: float
+    config_digest: str
+    quarantined: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "output": self.output,
+            "status": self.status,
+            "exit_status": self.exit_status,
+            "message": self.message,
+            "shards": dict(self.shards),
+            "totals": dict(self.totals),
+            "this_run": dict(self.this_run),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "config_digest": self.config_digest,
+            "quarantined": [dict(letter) for letter in self.quarantined],
+        }
+
+
+def ignore_progress(_: Progress) -> None:
+    """The observer of a run that nobody watches."""
+
+
+def read_manifest(config: Config, storage: Storage) -> list[Shard]:
+    """The shards of the input, less those that ``since`` rules out."""
+    shards = expand(config.input.urls, storage)
+    since = config.input.since
+    return shards if since is None else [shard for shard in shards if shard.url.rsplit("/", 1)[-1] > since]
+
+
+def plan_run(config: Config) -> Plan:
+    """What a run would do. Reads, and changes nothing."""
+    require_paths(config)
+    storage = storage_of(config)
+    return make_plan(read_manifest(config, storage), Ledger(storage, config.output.url))
+
+
+def label(
+    config: Config,
+    *,
+    observe: Callable[[Progress], None] = ignore_progress,
+    stop: threading.Event | None = None,
+    fleet: Fleet | None = None,
+    storage: Storage | None = None,
+) -> Summary:
+    """Run the main job until every shard of the plan is settled, or until it has to stop.
+
+    ``observe`` hears of every change; setting ``stop`` ends the run after the leases under way. ``fleet`` and
+    ``storage`` replace those that the config names. Raises ConfigError, before any worker starts, where the run cannot
+    begin.
+    """
+    require_paths(config)
+    storage = storage or storage_of(config)
+    ledger = Ledger(storage, config.output.url)
+    worker_plan = plan_worker(config)
+    shaping = config.shaping()
+    ledger.check_run({"config_digest": worker_plan.config_digest}, shaping)
+    manifest = read_manifest(config, storage)
+    with RunLock(storage, ledger.root, ttl_s=config.run.lock_ttl_s) as lock:
+        plan = make_plan(manifest, ledger)
+        todo = plan.todo[: config.input.max_shards]
+        logger.info(
+            "plan shards=%d todo=%d done=%d quarantined=%d", len(manifest), len(todo), plan.done, len(plan.quarantined)
+        )
+        for shard_id, versions in plan.superseded.items():
+            ledger.drop_receipts(shard_id, versions)
+        if plan.vanished:
+            _tell_vanished(plan, ledger, prune=config.run.prune)
+        if config.run.prune:
+            _prune(plan, ledger, storage)
+        run = _Run(config, worker_plan, ledger, plan, todo, lock.lost)
+        if todo:
+            ledger.drop_summary()
+            return run.drive(fleet or _fleet(config, worker_plan), observe, stop or threading.Event())
+        return run.summarize("complete", "nothing to do: every shard is settled", Totals(), 0.0)
+
+
+def _tell_vanished(plan: Plan, ledger: Ledger, *, prune: bool) -> None:
+    """Name some of the shards that are done and that the input no longer has."""
+    some = {shard_id: plan.vanished[shard_id] for shard_id in list(plan.vanished)[:5]}
+    names = ", ".join(receipt.url for receipt in ledger.receipts(some))
+    fate = "their rows are removed" if prune else "their rows are kept (run.prune removes them)"
+    logger.warning("%d done shards are no longer in the input; %s: %s", len(plan.vanished), fate, names)
+
+
+def _prune(plan: Plan, ledger: Ledger, storage: Storage) -> None:
+    """Remove what vanished: the part first, so that a part without a receipt never comes of it."""
+    for shard_id, versions in plan.vanished.items():
+        storage.delete(part_url(ledger.output, shard_id))
+        ledger.drop_receipts(shard_id, versions)
+
+
+def _fleet(config: Config, plan: WorkerPlan) -> Fleet:
+    if config.run.backend == "ray":
+        from curator.engine.backends.ray import RayFleet, connect
+
+        connect(config.ray.address)
+        return RayFleet(plan, ray_resources(config), in_flight=config.run.in_flight)
+    from curator.engine.backends.local import LocalFleet
+
+    return LocalFleet(plan, in_flight=config.run.in_flight)
+
+
+@dataclass(slots=True)
+class _Run:
+    config: Config
+    worker_plan: WorkerPlan
+    ledger: Ledger
+    plan: Plan
+    todo: Sequence[Shard]
+    lock_lost: threading.Event
+
+    def drive(self, fleet: Fleet, observe: Callable[[Progress], None], stop: threading.Event) -> Summary:
+        run = self.config.run
+        scheduler = Scheduler(
+            self.todo,
+            Limits(run.attempts, run.losses, run.backoff_s, straggler_factor=run.straggler_factor),
+            clock=time.monotonic,
+        )
+        settings = DriverSettings(
+            stall_s=run.stall_s,
+            heartbeat_s=run.heartbeat_s,
+            silence_s=run.silence_s,
+            startup_s=run.startup_s,
+            worker_losses=run.worker_losses,
+            max_seconds=run.max_seconds,
+            grace_s=run.grace_s,
+        )
+        driver = Driver(
+            self.plan, scheduler, fleet, self.ledger, settings,
+            check=self._check, observe=observe, stop=stop, lock_lost=self.lock_lost,
+        )  # fmt: skip
+        status, message = "complete", ""
+        try:
+            driver.run()
+        except StoppedError as error:
+            status, message = "stopped", f"{error}; {scheduler.remaining} shards remain: run the same command to resume"
+        except FleetLostError as error:
+            status, message = "fleet_lost", str(error)
+        finally:
+            fleet.close(run.grace_s)
+        return self.summarize(status, message, driver.totals, driver.elapsed_s)
+
+    def _check(self, provenance: Mapping[str, str]) -> None:
+        """The first worker opens the run, every later one must have loaded the very same things."""
+        self.ledger.open_run(
+            run_digests(provenance),
+            self.config.shaping(),
+            provenance=dict(provenance),
+            settings=self.config.model_dump(),
+        )
+
+    def summarize(self, status: str, message: str, now: Totals, elapsed_s: float) -> Summary:
+        done = self.ledger.done()
+        totals = Totals()
+        for receipt in self.ledger.receipts(done):
+            totals.add(receipt)
+        letters = list(self.ledger.quarantined().values())
+        if status == "complete":
+            status, message = self._judge(totals, len(letters), message)
+        summary = Summary(
+            output=self.config.output.url,
+            status=status,
+            exit_status=0 if status == "complete" else 1,
+            message=message,
+            shards={
+                "manifest": self.plan.done + len(self.plan.todo) + len(self.plan.quarantined),
+                "done": len(done),
+                "quarantined": len(letters),
+                "vanished": len(self.plan.vanished),
+            },
+            totals=totals.to_dict(),
+            this_run=now.to_dict(),
+            elapsed_s=elapsed_s,
+            config_digest=self.worker_plan.config_digest,
+            quarantined=tuple({"url": letter["url"], "reason": letter["reason"]} for letter in letters),
+        )
+        if status in ("complete", "over_budget"):
+            self.ledger.write_summary(summary.to_dict())
+        return summary
+
+    def _judge(self, totals: Totals, quarantined: int, message: str) -> tuple[str, str]:
+        """Over budget, or complete."""
+        run = self.config.run
+        shards = totals.shards + quarantined
+        if quarantined > run.quarantine_budget * shards:
+            return "over_budget", (
+                f"{quarantined} of {shards} shards are quarantined (budget {run.quarantine_budget:.2%}): "
+                f"see `curator status {self.config.output.url}`, try them again with `curator retry`"
+            )
+        if totals.rejected > run.reject_budget * totals.samples:
+            return "over_budget", (
+                f"{totals.rejected} of {totals.samples} samples are rejected (budget {run.reject_budget:.2%}): "
+                f"see `curator status {self.config.output.url}`, or raise run.reject_budget"
+            )
+        return "complete", message

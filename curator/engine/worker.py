@@ -1,0 +1,174 @@
+"""One worker: shards in by lease, labelled Parquet parts and receipts out. The only place where the rooms meet.
+
+A plain class: the Ray actor and the local backend both run this very object. It knows nothing of schedules, retries
+or other workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from curator.data import ColumnSpec, Decoded, Lease, Receipt, Sample
+from curator.engine.assembly import Assembly, Standing
+from curator.engine.batcher import Annotator, ImageEncoder
+from curator.engine.intake import Intake, WorkerSettings
+from curator.engine.ledger import Ledger, version_of
+from curator.errors import ExistsError, RetryableError
+from curator.shards.reader import read_samples
+from curator.storage import Entry, Storage
+from curator.storage.resume import resuming
+from curator.tables.readers import part_url
+from curator.tables.sink import PartWriter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+
+class ShardWorker:
+    """``process`` may be called from several threads at once: their images share the device's batches."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        output: str,
+        decode: Callable[[bytes], Decoded],
+        encoder: ImageEncoder,
+        heads: Sequence[Annotator],
+        columns: Sequence[ColumnSpec],
+        schema: pa.Schema,
+        provenance: Mapping[str, str],
+        settings: WorkerSettings,
+    ) -> None:
+        self._storage = storage
+        self._ledger = Ledger(storage, output)
+        self._output = output
+        self._dim = encoder.dim
+        self._columns = columns
+        self._schema = schema
+        self.provenance = provenance
+        self._settings = settings
+        self._intake = Intake(decode, encoder, heads, settings)
+        self._assemblies: dict[int, Assembly] = {}
+        self._lock = threading.Lock()
+
+    def standings(self) -> list[Standing]:
+        """Where every lease stands, for the watchdog."""
+        with self._lock:
+            return [assembly.standing() for assembly in self._assemblies.values()]
+
+    @property
+    def left_behind(self) -> int:
+        """Decode threads stuck for good: a worker with many of them is better replaced."""
+        return self._intake.left_behind
+
+    def close(self) -> None:
+        """End every lease, then the threads. Nothing half-written stays."""
+        with self._lock:
+            assemblies = list(self._assemblies.values())
+        for assembly in assemblies:
+            assembly.fail(RetryableError("the worker was closed"))
+        self._intake.close()
+
+    def process(self, lease: Lease) -> Receipt:
+        """Label one shard and make it done: part, then receipt. Raises a verdict; then neither of the two exists."""
+        started = time.perf_counter()
+        assembly = Assembly(lease, dim=self._dim, columns=self._columns, block_rows=self._settings.block_rows)
+        with self._lock:
+            self._assemblies[id(assembly)] = assembly
+        try:
+            entry = self._storage.stat(lease.shard.url)
+            writer = PartWriter(
+                self._storage,
+                part_url(self._output, lease.shard.id),
+                self._schema,
+                footer={**self.provenance, "shard_url": lease.shard.url},
+                row_group_rows=self._settings.row_group_rows,
+            )
+            try:
+                salvaged = self._fill(assembly, entry, writer)
+                return self._commit(assembly, entry, writer, salvaged, started)
+            except BaseException:
+                writer.abort()
+                raise
+        except BaseException as error:
+            assembly.fail(error)
+            raise
+        finally:
+            with self._lock:
+                del self._assemblies[id(assembly)]
+
+    def _fill(self, assembly: Assembly, entry: Entry, writer: PartWriter) -> str | None:
+        """Read, decode, embed and label every sample into ``writer``. Returns what was salvaged of a cut shard."""
+        reader = read_samples(
+            resuming(self._storage, entry),
+            url=entry.url,
+            salvage=self._settings.salvage,
+            max_member_bytes=self._settings.max_member_bytes,
+        )
+        for sample in self._timed(assembly, reader):
+            self._intake.admit(assembly, sample)
+            self._write_ready(assembly, writer, wait=False)
+        assembly.close()
+        self._write_ready(assembly, writer, wait=True)
+        return reader.salvaged
+
+    def _timed(self, assembly: Assembly, samples: Iterator[Sample]) -> Iterator[Sample]:
+        while True:
+            started = time.perf_counter()
+            try:
+                sample = next(samples)
+            except StopIteration:
+                return
+            finally:
+                assembly.spend("read", time.perf_counter() - started)
+            assembly.move("read")
+            yield sample
+
+    def _write_ready(self, assembly: Assembly, writer: PartWriter, *, wait: bool) -> None:
+        while (rows := assembly.take(wait=wait)) is not None:
+            started = time.perf_counter()
+            writer.write(rows)
+            assembly.spend("write", time.perf_counter() - started)
+            assembly.move("write")
+
+    def _commit(
+        self, assembly: Assembly, entry: Entry, writer: PartWriter, salvaged: str | None, started: float
+    ) -> Receipt:
+        shard, attempt = assembly.lease.shard, assembly.lease.attempt
+        if writer.rows != assembly.admitted:
+            raise RuntimeError(f"{shard.url}: {assembly.admitted} samples in, {writer.rows} rows out")
+        version = version_of(entry.size, entry.etag)
+        write_started = time.perf_counter()
+        part = writer.commit()
+        assembly.spend("write", time.perf_counter() - write_started)
+        total_s = time.perf_counter() - started
+        rejected = sum(assembly.reasons.values())
+        receipt = Receipt(
+            shard_id=shard.id,
+            url=shard.url,
+            size=entry.size,
+            etag=entry.etag,
+            attempt=attempt,
+            samples=assembly.admitted,
+            rows=writer.rows,
+            rejected=rejected,
+            reasons=dict(sorted(assembly.reasons.items())),
+            part=part.url.rsplit("/", 1)[-1],
+            part_bytes=part.size,
+            seconds={stage: round(seconds, 4) for stage, seconds in assembly.seconds.items()},
+            total_s=round(total_s, 4),
+            config_digest=self.provenance["config_digest"],
+            salvaged=salvaged,
+        )
+        try:
+            self._ledger.create_receipt(receipt)
+        except ExistsError:
+            logger.info("shard was done by another attempt url=%s version=%s", shard.url, version)
+        return receipt

@@ -1,0 +1,76 @@
+"""Workers that die: a wrapper round the real worker that misbehaves on one shard, in a way that workers do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curator.data import Lease, Receipt
+from curator.engine.assembly import Standing
+from curator.engine.compose import WorkerPlan, build_worker
+
+
+def _raise() -> None:
+    raise ValueError("a fault that nobody foresaw")
+
+
+def _memory() -> None:
+    raise MemoryError
+
+
+def _hang() -> None:
+    while True:
+        time.sleep(0.1)
+
+
+WAYS = {
+    "exception": _raise,
+    "sys.exit": lambda: sys.exit(3),
+    "os._exit": lambda: os._exit(4),
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "SIGSTOP": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "MemoryError": _memory,
+    "hang": _hang,
+}
+
+
+@dataclass(frozen=True)
+class Saboteur:
+    """Builds the real worker and lets it fail at ``shard``: each time, or only while ``once`` does not exist."""
+
+    plan: WorkerPlan
+    shard: str
+    way: str
+    once: Path | None = None
+
+    def __call__(self) -> Any:
+        return _Sabotaged(build_worker(self.plan), self)
+
+
+class _Sabotaged:
+    def __init__(self, worker: Any, fate: Saboteur) -> None:
+        self._worker = worker
+        self._fate = fate
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        return self._worker.provenance
+
+    def process(self, lease: Lease) -> Receipt:
+        if lease.shard.url.endswith(self._fate.shard) and not (self._fate.once and self._fate.once.exists()):
+            if self._fate.once:
+                self._fate.once.touch()
+            WAYS[self._fate.way]()
+        return self._worker.process(lease)
+
+    def standings(self) -> list[Standing]:
+        return self._worker.standings()
+
+    def close(self) -> None:
+        self._worker.close()
