@@ -28,6 +28,7 @@ class ReadAheadStream:
         self._changed = threading.Condition()
         self._claimed = 0
         self._due = 0
+        self._released = 0
         self._arrived: dict[int, bytes | Exception] = {}
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -64,14 +65,15 @@ class ReadAheadStream:
             return False
         self._start_threads()
         with self._changed:
+            # the part before has been read to its end: there is room for another
+            self._released = self._due
+            self._changed.notify_all()
             while self._due not in self._arrived:
                 if not any(thread.is_alive() for thread in self._threads):
                     raise RetryableError(f"{self._name}: the threads that read ahead have died")
                 self._changed.wait(_LOOK_S)
             part = self._arrived.pop(self._due)
-            # only now may another part be claimed: the one before has been consumed
             self._due += 1
-            self._changed.notify_all()
         if isinstance(part, Exception):
             self._error = part
             self.close()
@@ -104,8 +106,7 @@ class ReadAheadStream:
         """The next part to fetch, once there is room for it; None when none is left or the stream is closed."""
         with self._changed:
             while not self._closed and self._claimed < len(self._bounds):
-                # the part being consumed (due - 1) is in memory, too
-                if self._claimed < max(self._due - 1, 0) + self._parts:
+                if self._claimed - self._released < self._parts:
                     self._claimed += 1
                     return self._claimed - 1
                 self._changed.wait(_LOOK_S)

@@ -10,7 +10,7 @@ from curator.errors import ConfigError
 from curator.storage.base import Entry, ReadStream, Storage, Upload
 from curator.storage.local import LocalStorage
 from curator.storage.memory import MemoryStorage
-from curator.storage.options import FSSPEC_SCHEMES, StorageOptions
+from curator.storage.options import StorageOptions
 from curator.storage.urls import scheme_of
 
 
@@ -92,4 +92,10 @@ def _build(scheme: str, options: StorageOptions) -> Storage:
         from curator.storage.s3 import S3Storage
 
         return S3Storage(options)
-    raise ConfigError(f"{scheme}:// urls are not supported; supported beyond the built-in: {', '.join(FSSPEC_SCHEMES)}")
+    if scheme in ("http", "https"):
+        from curator.storage.http import HttpStorage
+
+        return HttpStorage(options)
+    from curator.storage.filesystems import FsspecStorage
+
+    return FsspecStorage(scheme, options)

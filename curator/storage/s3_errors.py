@@ -13,6 +13,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    ReadTimeoutError,
     ResponseStreamingError,
     SSOError,
     TokenRetrievalError,
@@ -100,6 +101,8 @@ def verdict(url: str, error: Exception) -> CuratorError:
         )
     if isinstance(error, (ParamValidationError, NoRegionError)):
         return ConfigError(f"{url}: {error}")
+    if isinstance(error, ReadTimeoutError):
+        return RetryableError(f"{url}: silent for longer than read_timeout_s")
     if isinstance(error, (HTTPClientError, EndpointConnectionError, IncompleteReadError, ResponseStreamingError)):
         return RetryableError(f"{url}: {error}")
     return RetryableError(f"{url}: {type(error).__name__}: {error}")

@@ -43,15 +43,20 @@ def redact(url: str) -> str:
     match = _SCHEME.search(url)
     if match is None:
         return url
-    if match[1].lower() in ("http", "https"):
+    before, url = url[: match.start()], url[match.start() :]
+    return before + _redact(match[1].lower(), url)
+
+
+def _redact(scheme: str, url: str) -> str:
+    if scheme in ("http", "https"):
         try:
             parts = urlsplit(url)
         except ValueError:
-            return f"{match[0]}***"
+            return f"{scheme}://***"
         host = parts.netloc.rpartition("@")
         netloc = f"***@{host[2]}" if host[1] else parts.netloc
         return urlunsplit(parts._replace(netloc=netloc, query=_QUERY_VALUE.sub("=***", parts.query), fragment=""))
-    authority, slash, rest = url[match.end() :].partition("/")
+    authority, slash, rest = url[len(scheme) + 3 :].partition("/")
     user, at, host_name = authority.rpartition("@")
     # az://container@account is an address; only what has a colon can hold a password
-    return f"{url[: match.end()]}***@{host_name}{slash}{rest}" if at and ":" in user else url
+    return f"{scheme}://***@{host_name}{slash}{rest}" if at and ":" in user else url

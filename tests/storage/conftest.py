@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from curator.storage import Storage, StorageOptions, open_storage
 from tests.faults.s3_server import S3Server, s3_server  # noqa: F401 - a fixture
@@ -39,7 +43,44 @@ def make_s3(s3_server: S3Server) -> Callable[..., Place]:  # noqa: F811
     return make
 
 
-@pytest.fixture(params=["memory", "local", "file-url", "s3"])
+class WholeObjects(MemoryFileSystem):
+    """fsspec's memory made to behave like a bucket: an object appears whole, and a name is created once."""
+
+    protocol = "gs"
+    lock = threading.Lock()
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: object) -> None:
+        with self.lock:
+            super().pipe_file(path, value, mode=mode, **options)
+            self.store[self._strip_protocol(path)].etag = uuid.uuid4().hex
+
+    def put_file(self, lpath: str, rpath: str, **options: object) -> None:
+        self.pipe_file(rpath, Path(lpath).read_bytes())
+
+    def info(self, path: str, **options: object) -> dict[str, object]:
+        with self.lock:
+            return self._named(super().info(path, **options))
+
+    def ls(self, path: str, detail: bool = True, **options: object) -> list[object]:
+        with self.lock:
+            return [self._named(info) for info in super().ls(path, detail=True, **options)]
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: object) -> bytes:
+        with self.lock:
+            return (
+                bytes(self.store[self._strip_protocol(path)].getvalue()) if self.exists(path) else self._missing(path)
+            )
+
+    def _named(self, info: dict[str, object]) -> dict[str, object]:
+        stored = self.store.get(str(info["name"]))
+        return {**info, "etag": stored.etag} if stored is not None else info
+
+    @staticmethod
+    def _missing(path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+
+@pytest.fixture(params=["memory", "local", "file-url", "s3", "fsspec"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Every kind of storage in turn."""
     if request.param == "memory":
@@ -48,5 +89,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return Place("local", open_storage(), f"{tmp_path}/in/")
     if request.param == "file-url":
         return Place("file-url", open_storage(), f"file://{tmp_path}/in/")
+    if request.param == "fsspec":
+        fsspec.register_implementation("gs", WholeObjects, clobber=True)
+        return Place("fsspec", open_storage(), f"gs://bucket-{uuid.uuid4().hex}/in/")
     make: Callable[..., Place] = request.getfixturevalue("make_s3")
     return make()

@@ -153,7 +153,7 @@ def test_a_file_rewritten_in_place_is_no_mixture(tmp_path: Path) -> None:
     assert stream.read(1000) == bytes(1000)
     with path.open("r+b") as file:
         file.write(b"x" * 3_000_001)
-    with pytest.raises(ReplacedError, match="shard.tar"):
+    with pytest.raises(ReplacedError, match=r"shard\.tar"):
         stream.read(2_000_000)
     stream.close()
 
