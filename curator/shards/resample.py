@@ -8,6 +8,7 @@ the other way, it is done again in float64, in which every such sum is exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -50,6 +51,18 @@ class _Pass(NamedTuple):
     doubt: float
     dtype: type
 
+    def places(self, outputs: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The inputs [k, n] under the taps of some outputs [n]; past the last tap any input will do."""
+        tap = np.arange(self.taps.shape[1])[:, None]
+        places: NDArray[np.intp] = np.minimum(self.starts[outputs] + tap, self.end - self.begin - 1)
+        return places
+
+    def exact(self, outputs: NDArray[np.intp], values: NDArray[Any]) -> Floats:
+        """Outputs [n] from the values [k, n] at their ``places``, summed in float64, where nothing is rounded."""
+        sums = (values.T * self.taps[outputs]).sum(axis=1)
+        whole: Floats = np.clip(np.floor(sums + 0.5), 0, 255)
+        return whole
+
 
 def span(axis: Axis, filter: str) -> int:
     """How many source pixels along ``axis`` the kept pixels depend on."""
@@ -84,58 +97,62 @@ def resample(pixels: NDArray[np.uint8], geometry: Geometry, *, columns_first: bo
 
 
 def _along_rows(pixels: NDArray[Any], axis: Axis, step: _Pass | None) -> Floats:
-    """Values [rows, width, 3] to whole numbers [rows, 3, count] in float32."""
+    """Values [rows, width, 3] to whole numbers [rows, 3, kept] in float32."""
     if step is None:
         kept: Floats = pixels[:, axis.start : axis.start + axis.kept].transpose(0, 2, 1).astype(np.float32)
         return kept
-    count = len(pixels)
-    lines = np.empty((count, 3, axis.kept), np.float32)
+    rows = len(pixels)
+    lines = np.empty((rows * 3, axis.kept), np.float32)
     columns = pixels[:, step.begin : step.end].transpose(0, 2, 1)
-    source: Floats = np.empty((min(count, _CHUNK_ROWS), 3, step.end - step.begin), step.dtype)
+    source: Floats = np.empty((min(rows, _CHUNK_ROWS), 3, step.end - step.begin), step.dtype)
     sums: Floats = np.empty((len(source) * 3, axis.kept), step.dtype)
-    for row in range(0, count, _CHUNK_ROWS):
-        height = min(_CHUNK_ROWS, count - row)
+    doubtful = []
+    for row in range(0, rows, _CHUNK_ROWS):
+        height = min(_CHUNK_ROWS, rows - row)
         np.copyto(source[:height], columns[row : row + height])
         flat, out = source[:height].reshape(height * 3, -1), sums[: height * 3]
         for band in step.bands:
             np.matmul(flat[:, band.begin : band.end], band.matrix, out=out[:, band.first : band.last])
-        lines[row : row + height] = _rounded(out, flat, step, along=1).reshape(height, 3, axis.kept)
-    return lines
+        doubtful.append(_round(out, lines[row * 3 : (row + height) * 3], step.doubt) + row * 3 * axis.kept)
+    for some in _portions(np.concatenate(doubtful)):
+        line, output = np.divmod(some, axis.kept)
+        lines[line, output] = step.exact(output, columns[line // 3, line % 3, step.places(output)])
+    return lines.reshape(rows, 3, axis.kept)
 
 
 def _along_columns(values: NDArray[Any], step: _Pass) -> Floats:
-    """Values [rows, m, n] to whole numbers [count, m, n] in float32; ``values`` begins at ``step.begin``."""
-    _, m, n = values.shape
-    lines = np.empty((len(step.starts), m * n), np.float32)
+    """Values [rows, m, n] to whole numbers [kept, m, n] in float32; ``values`` begins at ``step.begin``."""
+    rows, m, n = values.shape
+    source = values.reshape(rows, m * n)
+    sums: Floats = np.empty((len(step.starts), m * n), step.dtype)
     for band in step.bands:
-        window: Floats = values[band.begin : band.end].astype(step.dtype, copy=False).reshape(-1, m * n)
-        sums = np.matmul(band.matrix.T, window)
-        lines[band.first : band.last] = _rounded(sums, window, step, along=0, band=band)
+        window: Floats = source[band.begin : band.end].astype(step.dtype, copy=False)
+        np.matmul(band.matrix.T, window, out=sums[band.first : band.last])
+    lines = np.empty(sums.shape, np.float32)
+    for some in _portions(_round(sums, lines, step.doubt)):
+        output, column = np.divmod(some, m * n)
+        lines[output, column] = step.exact(output, source[step.places(output), column])
     return lines.reshape(-1, m, n)
 
 
-def _rounded(sums: Floats, source: Floats, step: _Pass, *, along: int, band: _Band | None = None) -> Floats:
-    """``sums`` to the nearest whole numbers in 0 to 255, halves up; destroys ``sums``.
+def _round(sums: Floats, out: Floats, doubt: float) -> NDArray[np.intp]:
+    """``sums`` to the nearest whole numbers from 0 to 255, halves up, into ``out``; destroys ``sums``.
 
-    ``along`` is the axis of outputs in ``sums`` and of inputs in ``source``; with ``band`` only its part of them.
+    Returns the flat indices of the sums that are within ``doubt`` of the next whole number.
     """
     sums += 0.5
-    whole: Floats = np.floor(sums)
-    if step.doubt:
-        sums -= whole
-        sums -= 0.5
-        np.abs(sums, out=sums)
-        doubtful = np.flatnonzero(sums > 0.5 - step.doubt)
-        for at in range(0, len(doubtful), _REPAIR_AT_ONCE):
-            place = np.unravel_index(doubtful[at : at + _REPAIR_AT_ONCE], sums.shape)
-            which = place[along] + (band.first if band else 0)
-            taps = step.taps[which]
-            inputs = step.starts[which][:, None] + np.arange(taps.shape[1]) - (band.begin if band else 0)
-            inputs = np.minimum(inputs, source.shape[along] - 1)
-            other = place[1 - along][:, None]
-            values = source[other, inputs] if along else source[inputs, other]
-            whole[place] = np.floor((values * taps).sum(axis=1) + 0.5)
-    return np.clip(whole, 0, 255, out=whole)
+    whole = np.floor(sums)
+    np.clip(whole, 0, 255, out=out, casting="same_kind")
+    if not doubt:
+        return np.empty(0, np.intp)
+    sums -= whole
+    sums -= 0.5
+    np.abs(sums, out=sums)
+    return np.flatnonzero(sums > 0.5 - doubt)
+
+
+def _portions(doubtful: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    return (doubtful[at : at + _REPAIR_AT_ONCE] for at in range(0, len(doubtful), _REPAIR_AT_ONCE))
 
 
 @lru_cache(maxsize=256)
