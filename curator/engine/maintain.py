@@ -112,6 +112,7 @@ def retry(
                 urls.append(receipt.url)
     settings = config.model_dump()
     settings["input"] |= {"urls": tuple(urls), "since": None, "max_shards": None}
+    settings["run"]["prune"] = False  # these shards are not all of the input: what is not among them has not vanished
     if not urls:
         raise ConfigError(f"{output}: nothing is quarantined{' or rejected for these reasons' if reasons else ''}")
     return label(Config.model_validate(settings), observe=observe, stop=stop)

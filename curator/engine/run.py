@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curator.config import Config
@@ -64,18 +64,20 @@ def ignore_progress(_: Progress) -> None:
     """The observer of a run that nobody watches."""
 
 
-def read_manifest(config: Config, storage: Storage) -> list[Shard]:
-    """The shards of the input, less those that ``since`` rules out."""
-    shards = expand(config.input.urls, storage)
+def read_plan(config: Config, ledger: Ledger, storage: Storage) -> Plan:
+    """The whole input against the ledger; ``since`` narrows only what is to do, or all before would seem vanished."""
+    plan = make_plan(expand(config.input.urls, storage), ledger)
     since = config.input.since
-    return shards if since is None else [shard for shard in shards if shard.url.rsplit("/", 1)[-1] > since]
+    if since is None:
+        return plan
+    return replace(plan, todo=tuple(shard for shard in plan.todo if shard.url.rsplit("/", 1)[-1] > since))
 
 
 def plan_run(config: Config) -> Plan:
     """What a run would do. Reads, and changes nothing."""
     require_paths(config)
     storage = storage_of(config)
-    return make_plan(read_manifest(config, storage), Ledger(storage, config.output.url))
+    return read_plan(config, Ledger(storage, config.output.url), storage)
 
 
 def label(
@@ -98,15 +100,16 @@ def label(
     worker_plan = plan_worker(config)
     shaping = config.shaping()
     ledger.check_run({"config_digest": worker_plan.config_digest}, shaping)
-    manifest = read_manifest(config, storage)
     with RunLock(storage, ledger.root, ttl_s=config.run.lock_ttl_s) as lock:
-        plan = make_plan(manifest, ledger)
+        plan = read_plan(config, ledger, storage)
         todo = plan.todo[: config.input.max_shards]
         logger.info(
-            "plan shards=%d todo=%d done=%d quarantined=%d", len(manifest), len(todo), plan.done, len(plan.quarantined)
+            "plan todo=%d of %d done=%d quarantined=%d", len(todo), len(plan.todo), plan.done, len(plan.quarantined)
         )
         for shard_id, versions in plan.superseded.items():
             ledger.drop_receipts(shard_id, versions)
+        for shard_id in plan.outdated:
+            ledger.release(shard_id)
         if plan.vanished:
             _tell_vanished(plan, ledger, prune=config.run.prune)
         if config.run.prune:
