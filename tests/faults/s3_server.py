@@ -82,6 +82,12 @@ class S3Server:
         self.client().create_bucket(Bucket=name)
         return name
 
+    def public_object(self) -> str:
+        """The url of an object that needs no credentials."""
+        name = self.bucket()
+        self.client().put_object(Bucket=name, Key="public", Body=b"open to all", ACL="public-read")
+        return f"s3://{name}/public"
+
     def pending_uploads(self, bucket: str) -> list[str]:
         """Keys of multipart uploads that were begun and neither completed nor aborted."""
         return [upload["Key"] for upload in self.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])]

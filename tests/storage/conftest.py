@@ -13,6 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from curator.storage import Storage, StorageOptions, open_storage
+from tests.faults.proxy import make_proxy  # noqa: F401 - a fixture
 from tests.faults.s3_server import S3Server, s3_server  # noqa: F401 - a fixture
 
 
@@ -47,7 +48,7 @@ class WholeObjects(MemoryFileSystem):
     """fsspec's memory made to behave like a bucket: an object appears whole, and a name is created once."""
 
     protocol = "gs"
-    lock = threading.Lock()
+    lock = threading.RLock()
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: object) -> None:
         with self.lock:
@@ -67,17 +68,16 @@ class WholeObjects(MemoryFileSystem):
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: object) -> bytes:
         with self.lock:
-            return (
-                bytes(self.store[self._strip_protocol(path)].getvalue()) if self.exists(path) else self._missing(path)
-            )
+            self.info(path)
+            return bytes(self.store[self._strip_protocol(path)].getvalue())
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("gs://")))
 
     def _named(self, info: dict[str, object]) -> dict[str, object]:
         stored = self.store.get(str(info["name"]))
         return {**info, "etag": stored.etag} if stored is not None else info
-
-    @staticmethod
-    def _missing(path: str) -> bytes:
-        raise FileNotFoundError(path)
 
 
 @pytest.fixture(params=["memory", "local", "file-url", "s3", "fsspec"])
