@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
 # Read by torch, Arrow and Hugging Face when they are imported, so before any test module is.
-_CACHE = tempfile.TemporaryDirectory(prefix="curator-tests-", ignore_cleanup_errors=True)
+_CACHE = tempfile.mkdtemp(prefix="curator-tests-")
 os.environ.update(
     OMP_NUM_THREADS="1",
     MKL_NUM_THREADS="1",
     ARROW_IO_THREADS="2",
     HF_HUB_OFFLINE="1",
-    XDG_CACHE_HOME=_CACHE.name,
+    XDG_CACHE_HOME=_CACHE,
 )
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

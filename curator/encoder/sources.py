@@ -108,7 +108,7 @@ def _architecture(name: str, pretrained: str | None, cache_dir: Path | None) -> 
             if tags
             else f"pretrained {pretrained!r} is not a file, and {name} has no tags"
         )
-    if "openai" in str(path).lower():
+    if "openai" in path.name.lower():
         _check_activation(name, pretrained, config, quick_gelu=True)
     return Source(name, config, path.absolute())
 
@@ -130,14 +130,16 @@ def _download(name: str, pretrained: str, tag: Mapping[str, Any], cache_dir: Pat
 def _check_activation(name: str, pretrained: str, config: Mapping[str, Any], quick_gelu: bool) -> None:
     if bool(config.get("quick_gelu", False)) == quick_gelu:
         return
-    plain = name.removesuffix("-quickgelu")
+    import open_clip
+
+    better = f"{name}-quickgelu" if quick_gelu else name.removesuffix("-quickgelu")
     logger.warning(
-        "encoder %s: %s was trained %s QuickGELU, and this architecture is %s it: its vectors will be worse; use %s",
+        "encoder %s: %s was trained %s QuickGELU, and this architecture is %s it: its vectors will be worse%s",
         name,
         pretrained,
         "with" if quick_gelu else "without",
         "without" if quick_gelu else "with",
-        f"{plain}-quickgelu" if quick_gelu else plain,
+        f"; use {better}" if better in open_clip.list_models() else "",
     )
 
 

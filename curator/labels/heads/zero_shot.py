@@ -29,7 +29,11 @@ class ZeroShotHead(Head):
     @classmethod
     def columns_of(cls, spec: LabelSetSpec) -> tuple[ColumnSpec, ...]:
         return (
-            ColumnSpec(spec.name, "labels", f"Best {spec.top_k} of {len(spec.vocabulary)} labels, by probability"),
+            ColumnSpec(
+                spec.name,
+                "labels",
+                f"Best {min(spec.top_k, len(spec.vocabulary))} of {len(spec.vocabulary)} labels, by probability",
+            ),
             ColumnSpec(
                 f"{spec.name}_abstained",
                 "flag",
