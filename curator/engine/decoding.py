@@ -71,7 +71,10 @@ class DecodePool:
             job.started_at = time.monotonic()
             with self._lock:
                 self._running[me] = job
-            job.work(job)
+            try:
+                job.work(job)
+            except BaseException:  # the job has to answer for its errors; the pool must not shrink by them
+                logger.exception("decode job failed")
             with self._lock:
                 if me not in self._running:  # left behind, and replaced, while it was stuck
                     return
