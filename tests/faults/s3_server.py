@@ -65,6 +65,7 @@ class S3Server:
         running = self._server._server
         self.layer = ConformingLayer(running.app)
         running.app = self.layer
+        self._client: Any = None
 
     @property
     def endpoint_url(self) -> str:
@@ -72,9 +73,12 @@ class S3Server:
 
     def client(self) -> Any:
         """A plain boto3 client, to arrange and to inspect what Curator left behind."""
-        import boto3
+        if self._client is None:
+            import boto3
 
-        return boto3.session.Session().client("s3", endpoint_url=self.endpoint_url, region_name="us-east-1")
+            session = boto3.session.Session()
+            self._client = session.client("s3", endpoint_url=self.endpoint_url, region_name="us-east-1")
+        return self._client
 
     def bucket(self) -> str:
         """The name of a new, empty bucket."""
