@@ -13,7 +13,7 @@ from curator.training import corpus, release, sources
 from curator.training.batches import NounPairs
 from curator.training.captions import gather
 from curator.training.emoji import read_table
-from curator.training.evaluate import Judge, judge_held_out, judge_noto, table_of
+from curator.training.evaluate import Judge, judge_held_out, judge_noto, judge_nouns, table_of
 from curator.training.loop import Trainer
 from curator.training.recipe import Recipe
 from curator.training.wordnet import WordNet
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="directory for the finished weights")
     parser.add_argument("--evaluate", type=Path, metavar="DIR", help="judge the weights in DIR and stop")
     parser.add_argument("--write-every", type=int, default=0, metavar="EPOCHS", help="write and judge on the way")
+    parser.add_argument("--stop-after", type=int, metavar="EPOCH", help="stop there, to go on with another --epochs")
     for field in dataclasses.fields(Recipe):
         kind = int if isinstance(field.default, int) else float
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
@@ -42,17 +43,19 @@ def main(arguments: list[str] | None = None) -> None:
     if options.evaluate is not None:
         report(options.evaluate, options.work)
     else:
-        train(options.work, options.output, recipe, options.write_every)
+        train(options.work, options.output, recipe, options.write_every, options.stop_after)
 
 
 def report(folder: Path, work: Path) -> None:
     """Log all figures of the weights in `folder`."""
-    judge = Judge(folder)
-    scores = [*judge_noto(judge, work, read_table(work)), *judge_held_out(judge, corpus.load(work))]
+    judge, pictures = Judge(folder), corpus.load(work)
+    nouns = WordNet(sources.debian_root(work, sources.WORDNET) / "wordnet").frequent(3000)
+    scores = [*judge_noto(judge, work, read_table(work)), *judge_held_out(judge, pictures)]
+    scores += judge_nouns(judge, pictures, nouns)
     log.info("figures of %s\n%s", folder, table_of(scores))
 
 
-def train(work: Path, output: Path, recipe: Recipe, write_every: int = 0) -> None:
+def train(work: Path, output: Path, recipe: Recipe, write_every: int = 0, stop_after: int | None = None) -> None:
     """Train to the last epoch, going on from `work/progress.pt` when it is there, and write the averaged weights."""
     words = corpus.load(work)
     concepts = gather(list(words.entities.values()))
@@ -68,7 +71,7 @@ def train(work: Path, output: Path, recipe: Recipe, write_every: int = 0) -> Non
         len(concepts.words),
         len(nouns),
     )
-    while trainer.epoch < recipe.epochs:
+    while trainer.epoch < min(recipe.epochs, stop_after or recipe.epochs):
         losses = trainer.run_epoch()
         log.info(
             "epoch done epoch=%d %s", trainer.epoch, " ".join(f"{name}={value:.3f}" for name, value in losses.items())

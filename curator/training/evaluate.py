@@ -110,6 +110,21 @@ def judge_held_out(judge: Judge, corpus: Corpus) -> list[Score]:
     return [accuracy("held-out openclipart titles", judge.images(pictures), judge.names(distinct), truths)]
 
 
+def judge_nouns(judge: Judge, corpus: Corpus, nouns: Sequence[str]) -> list[Score]:
+    """Held-out openclipart over a fixed list of nouns: right is any word of its own title, keywords or categories."""
+    vectors, own = [], []
+    for row, code in enumerate(corpus.held_out.entities):
+        entity = corpus.entities[code]
+        words = {word for text in (*entity.names, *entity.keywords, *entity.kinds) for word in (text, *text.split())}
+        if words & set(nouns):
+            vectors.append(Image.fromarray(corpus.held_out.thumbnails[row]))
+            own.append(words)
+    ranked = (judge.images(vectors) @ judge.names(nouns).T).topk(5, dim=1).indices.tolist()
+    hits = torch.tensor([[nouns[column] in words for column in row] for row, words in zip(ranked, own, strict=True)])
+    top1, top5 = hits[:, 0].float().mean().item() * 100, hits.any(dim=1).float().mean().item() * 100
+    return [Score("held-out openclipart, own words among frequent nouns", len(own), len(nouns), top1, top5)]
+
+
 def table_of(scores: Sequence[Score]) -> str:
     """A Markdown table of the figures."""
     lines = ["| figure | pictures | classes | top-1 % | top-5 % |", "|---|---:|---:|---:|---:|"]

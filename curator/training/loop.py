@@ -44,9 +44,12 @@ class Trainer:
         self.epoch = 0
 
     def resume(self, path: Path) -> None:
-        """Go on from a file that `save` wrote with the same recipe; raises ValueError for another recipe."""
+        """Go on from a file that `save` wrote; the number of epochs may have changed, and so the rates to come.
+
+        Raises ValueError when anything else of the recipe did.
+        """
         state = torch.load(path, weights_only=True)
-        if state["recipe"] != dataclasses.asdict(self._recipe):
+        if {**state["recipe"], "epochs": 0} != {**dataclasses.asdict(self._recipe), "epochs": 0}:
             raise ValueError(f"{path}: saved with another recipe; delete it to start afresh")
         self.model.load_state_dict(state["model"])
         self._lanes.copy_statistics()
