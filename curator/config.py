@@ -33,6 +33,7 @@ class InputConfig(Section):
     """Which shards, and what of their samples."""
 
     urls: tuple[str, ...] = Field((), description="shards: paths, urls, braces, globs, prefixes, @lists")
+    run: str = Field("", description="relabel: the output of the run whose embeddings are labelled again")
     caption: str = Field("txt", description="where the caption is: a member's extension, or json.<field>")
     salvage: bool = Field(False, description="keep the whole samples before the cut of a damaged shard")
     max_member_bytes: int = Field(256 * 2**20, gt=0, description="a larger member makes its sample a reject")

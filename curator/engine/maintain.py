@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from curator.config import Config
 from curator.engine.driver import Progress, Totals
@@ -35,6 +35,14 @@ class Status:
             "quarantined": list(self.quarantined),
             "summary": self.summary,
         }
+
+
+class Start(Protocol):
+    """What begins (or resumes) a run: ``label``, or another kind of work."""
+
+    def __call__(
+        self, config: Config, *, observe: Callable[[Progress], None], stop: threading.Event | None
+    ) -> Summary: ...
 
 
 def _begun(ledger: Ledger) -> dict[str, Any]:
@@ -92,11 +100,12 @@ def retry(
     overrides: Callable[[Config], Config] = lambda config: config,
     observe: Callable[[Progress], None] = ignore_progress,
     stop: threading.Event | None = None,
+    start: Start = label,
 ) -> Summary:
     """Try again what was given up: quarantined shards, and the shards that hold samples rejected for ``reasons``.
 
     The settings are those that the run was begun with, after ``overrides`` (which may change how work is done, not what
-    shapes the rows: an image limit or a number of attempts, say).
+    shapes the rows: an image limit or a number of attempts, say). ``start`` is what the run was begun by.
     """
     ledger = Ledger(storage, output)
     config = overrides(Config.model_validate(_begun(ledger)["settings"]))
@@ -115,4 +124,4 @@ def retry(
     settings["run"]["prune"] = False  # these shards are not all of the input: what is not among them has not vanished
     if not urls:
         raise ConfigError(f"{output}: nothing is quarantined{' or rejected for these reasons' if reasons else ''}")
-    return label(Config.model_validate(settings), observe=observe, stop=stop)
+    return start(Config.model_validate(settings), observe=observe, stop=stop)

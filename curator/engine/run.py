@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curator.config import Config
 from curator.data import Shard
-from curator.engine.compose import WorkerPlan, plan_worker, ray_resources, require_paths, run_digests, storage_of
+from curator.engine.backends.local import LocalFleet, Worker
+from curator.engine.compose import plan_worker, ray_resources, require_paths, run_digests, storage_of
 from curator.engine.driver import Driver, DriverSettings, FleetLostError, Progress, StoppedError, Totals
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger, Plan, make_plan
@@ -64,9 +65,23 @@ def ignore_progress(_: Progress) -> None:
     """The observer of a run that nobody watches."""
 
 
-def read_plan(config: Config, ledger: Ledger, storage: Storage) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run does, apart from how it is run: the main job is one such, relabelling another.
+
+    ``manifest`` lists the whole input; ``build`` makes a worker anywhere (it is pickled); ``shaping`` are the settings
+    that shape rows, with their ``config_digest``.
+    """
+
+    manifest: Callable[[], Iterable[Shard]]
+    build: Callable[[], Worker]
+    config_digest: str
+    shaping: Mapping[str, Any]
+
+
+def read_plan(config: Config, manifest: Iterable[Shard], ledger: Ledger) -> Plan:
     """The whole input against the ledger; ``since`` narrows only what is to do, or all before would seem vanished."""
-    plan = make_plan(expand(config.input.urls, storage), ledger)
+    plan = make_plan(manifest, ledger)
     since = config.input.since
     if since is None:
         return plan
@@ -77,7 +92,7 @@ def plan_run(config: Config) -> Plan:
     """What a run would do. Reads, and changes nothing."""
     require_paths(config)
     storage = storage_of(config)
-    return read_plan(config, Ledger(storage, config.output.url), storage)
+    return read_plan(config, expand(config.input.urls, storage), Ledger(storage, config.output.url))
 
 
 def label(
@@ -96,12 +111,25 @@ def label(
     """
     require_paths(config)
     storage = storage or storage_of(config)
+    plan = plan_worker(config)
+    work = Work(lambda: expand(config.input.urls, storage), plan, plan.config_digest, config.shaping())
+    return run_work(work, config, storage, observe=observe, stop=stop, fleet=fleet)
+
+
+def run_work(
+    work: Work,
+    config: Config,
+    storage: Storage,
+    *,
+    observe: Callable[[Progress], None] = ignore_progress,
+    stop: threading.Event | None = None,
+    fleet: Fleet | None = None,
+) -> Summary:
+    """Run ``work`` over what is not done yet, as ``config.run`` says, into ``config.output.url``; see ``label``."""
     ledger = Ledger(storage, config.output.url)
-    worker_plan = plan_worker(config)
-    shaping = config.shaping()
-    ledger.check_run({"config_digest": worker_plan.config_digest}, shaping)
+    ledger.check_run({"config_digest": work.config_digest}, work.shaping)
     with RunLock(storage, ledger.root, ttl_s=config.run.lock_ttl_s) as lock:
-        plan = read_plan(config, ledger, storage)
+        plan = read_plan(config, work.manifest(), ledger)
         todo = plan.todo[: config.input.max_shards]
         logger.info(
             "plan todo=%d of %d done=%d quarantined=%d", len(todo), len(plan.todo), plan.done, len(plan.quarantined)
@@ -114,10 +142,10 @@ def label(
             _tell_vanished(plan, ledger, prune=config.run.prune)
         if config.run.prune:
             _prune(plan, ledger, storage)
-        run = _Run(config, worker_plan, ledger, plan, todo, lock.lost)
+        run = _Run(config, work, ledger, plan, todo, lock.lost)
         if todo:
             ledger.drop_summary()
-            return run.drive(fleet or _fleet(config, worker_plan), observe, stop or threading.Event())
+            return run.drive(fleet or _fleet(config, work.build), observe, stop or threading.Event())
         return run.summarize("complete", "nothing to do: every shard is settled", Totals(), 0.0)
 
 
@@ -136,21 +164,19 @@ def _prune(plan: Plan, ledger: Ledger, storage: Storage) -> None:
         ledger.drop_receipts(shard_id, versions)
 
 
-def _fleet(config: Config, plan: WorkerPlan) -> Fleet:
+def _fleet(config: Config, build: Callable[[], Worker]) -> Fleet:
     if config.run.backend == "ray":
         from curator.engine.backends.ray import RayFleet, connect
 
         connect(config.ray.address)
-        return RayFleet(plan, ray_resources(config), in_flight=config.run.in_flight)
-    from curator.engine.backends.local import LocalFleet
-
-    return LocalFleet(plan, in_flight=config.run.in_flight)
+        return RayFleet(build, ray_resources(config), in_flight=config.run.in_flight)
+    return LocalFleet(build, in_flight=config.run.in_flight)
 
 
 @dataclass(slots=True)
 class _Run:
     config: Config
-    worker_plan: WorkerPlan
+    work: Work
     ledger: Ledger
     plan: Plan
     todo: Sequence[Shard]
@@ -191,7 +217,7 @@ class _Run:
         """The first worker opens the run, every later one must have loaded the very same things."""
         self.ledger.open_run(
             run_digests(provenance),
-            self.config.shaping(),
+            self.work.shaping,
             provenance=dict(provenance),
             settings=self.config.model_dump(),
         )
@@ -218,7 +244,7 @@ class _Run:
             totals=totals.to_dict(),
             this_run=now.to_dict(),
             elapsed_s=elapsed_s,
-            config_digest=self.worker_plan.config_digest,
+            config_digest=self.work.config_digest,
             quarantined=tuple({"url": letter["url"], "reason": letter["reason"]} for letter in letters),
         )
         if status in ("complete", "over_budget"):
