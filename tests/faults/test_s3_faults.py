@@ -57,7 +57,7 @@ def test_reading_gives_the_same_bytes(faulty: Callable[..., tuple[FaultyProxy, s
     assert got == DATA
     # a body that is late or only promises more needs no second request
     assert proxy.faults()[kind] == (3 if parts or kind not in ("delay", "too_long", "cut_request") else 1)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 def test_a_silence_ends_by_the_read_timeout(faulty: Callable[..., tuple[FaultyProxy, str]]) -> None:
@@ -67,7 +67,7 @@ def test_a_silence_ends_by_the_read_timeout(faulty: Callable[..., tuple[FaultyPr
     begun = time.monotonic()
     with pytest.raises(RetryableError, match="silent for longer"):
         storage.open(entry.url).read()
-    assert SILENCE_S <= time.monotonic() - begun < SILENCE_S + 1
+    assert SILENCE_S <= time.monotonic() - begun < SILENCE_S + 5
 
 
 def test_a_server_that_never_answers_ends_within_the_known_deadline(
@@ -78,7 +78,7 @@ def test_a_server_that_never_answers_ends_within_the_known_deadline(
     begun = time.monotonic()
     with pytest.raises(RetryableError, match=r"shard\.tar"):
         storage.stat(f"{base}shard.tar")
-    assert 3 * SILENCE_S <= time.monotonic() - begun < 3 * SILENCE_S + 1.5
+    assert 3 * SILENCE_S <= time.monotonic() - begun < 3 * SILENCE_S + 5
     assert len(proxy.seen) == 3  # botocore adds no retries of its own
 
 

@@ -163,7 +163,7 @@ def test_read_ahead_runs_in_parallel_and_holds_no_more_than_its_parts(entry: Ent
     gate = threading.Barrier(4)
 
     def together(stream: ReadStream) -> ReadStream:
-        gate.wait(5)  # passes only when four parts are on the way at once
+        gate.wait(20)  # passes only when four parts are on the way at once
         return stream
 
     storage = Faulty(*[together] * 4)
