@@ -71,7 +71,7 @@ class ColumnBuilder:
             raise ValueError(f"annotations {sorted(extra)} are not columns of the schema")
         for field in self._heads:
             if field.name in rows.annotations:
-                arrays.append(self._head(field, rows.annotations[field.name], ok))
+                arrays.append(self.head(field, rows.annotations[field.name], ok))
             elif ok.any():
                 raise ValueError(f"annotations lack the column '{field.name}'")
             else:
@@ -111,7 +111,8 @@ class ColumnBuilder:
             values = pa.array(kept.reshape(-1), mask=np.repeat(~ok, type_.list_size))
         return pa.FixedSizeListArray.from_arrays(values, type=type_)
 
-    def _head(self, field: pa.Field, values: ColumnValues, ok: NDArray[np.bool_]) -> pa.Array:
+    def head(self, field: pa.Field, values: ColumnValues, ok: NDArray[np.bool_]) -> pa.Array:
+        """One head's column of n rows, null where not ``ok``. Raises ``ValueError`` where they do not fit."""
         kind = field_kind(field)
         length = len(values.counts) if isinstance(values, Labels) else len(values)
         if length != len(ok):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
@@ -113,8 +114,19 @@ def build_schema(dim: int, embedding_dtype: str, columns: Sequence[ColumnSpec]) 
     return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION)})
 
 
-def _refuse_clashes(columns: Sequence[ColumnSpec]) -> None:
-    taken = {name: "a fixed column" for name in FIXED_COLUMNS}
+def change_columns(schema: pa.Schema, dropped: Collection[str], columns: Sequence[ColumnSpec]) -> pa.Schema:
+    """A part's schema without the heads' columns ``dropped``, and with ``columns`` after those that are left.
+
+    Raises ``ConfigError`` where a new column has the name of one that stays.
+    """
+    kept = [field for field in schema if field.name not in dropped or not field_kind(field)]
+    _refuse_clashes(columns, {field.name.lower(): "a column of the source" for field in kept if field_kind(field)})
+    added = [_field(c.name, KIND_TYPES[c.kind], True, c.description, c.kind) for c in columns]
+    return pa.schema([*kept, *added], metadata=schema.metadata)
+
+
+def _refuse_clashes(columns: Sequence[ColumnSpec], others: Mapping[str, str] = MappingProxyType({})) -> None:
+    taken = {name: "a fixed column" for name in FIXED_COLUMNS} | dict(others)
     for column in columns:
         folded = column.name.lower()
         if not column.name.isidentifier():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,6 +19,8 @@ from curator.tables.schema import EMBEDDING, FOOTER_PREFIX
 ROW_GROUP_ROWS = 8192
 """512-d float16 embeddings make a row group of about 8 MiB: one good ranged read of an object store."""
 
+_WRITE_BYTES = 2**20
+
 # Dictionaries and min/max help where values repeat or are searched; on these they cost and give nothing.
 _UNIQUE_COLUMNS = frozenset({"sample_id", "key", "index", "offset", "sha256", "caption", "metadata", EMBEDDING})
 _NO_STATISTICS = frozenset({"sha256", "caption", "metadata", "message", EMBEDDING})
@@ -28,27 +31,44 @@ class AccountingError(CuratorError):
 
 
 class _Sink:
-    """A write-only file for Arrow over an Upload. Once closed it swallows what Arrow's destructors still write."""
+    """A write-only file for Arrow over an Upload, which gathers Arrow's many small writes (30 a row group and more).
+
+    Once closed it swallows what Arrow's destructors still write.
+    """
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
+        self._gathered = bytearray()
         self._position = 0
         self.closed = False
 
     def write(self, data: bytes) -> int:
         if not self.closed:
-            self._upload.write(bytes(data))
+            self._gathered += data
             self._position += len(data)
+            if len(self._gathered) >= _WRITE_BYTES:
+                self._send()
         return len(data)
 
     def tell(self) -> int:
         return self._position
 
     def flush(self) -> None:
-        """Nothing to do: the upload decides when parts leave."""
+        """Nothing to do: bytes leave when enough have gathered."""
+
+    def finish(self) -> None:
+        """Send the rest, then close."""
+        if self._gathered:
+            self._send()
+        self.close()
 
     def close(self) -> None:
         self.closed = True
+        self._gathered.clear()
+
+    def _send(self) -> None:
+        self._upload.write(bytes(self._gathered))
+        self._gathered.clear()
 
 
 class PartWriter:
@@ -108,8 +128,26 @@ class PartWriter:
             start, total = 0, len(rows.records)
             while start < total:
                 stop = min(total, start + self._row_group_rows - self._pending_rows)
-                self._append(slice_rows(rows, start, stop))
+                self._append(self._built(slice_rows(rows, start, stop)))
                 start = stop
+        except BaseException:
+            self.abort()
+            raise
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Append rows that are columns already, in the writer's schema; like ``write`` they follow without a gap."""
+        try:
+            self._refuse_finished()
+            if not batch.schema.equals(self._schema):
+                raise AccountingError(f"{self.url}: rows with the columns {', '.join(batch.schema.names)} do not fit")
+            index = batch.column("index").to_numpy()
+            if not np.array_equal(index, np.arange(self._rows, self._rows + len(index))):
+                raise AccountingError(f"{self.url}: rows came where row {self._rows} was due; every row once, in order")
+            start = 0
+            while start < batch.num_rows:
+                taken = batch.slice(start, self._row_group_rows - self._pending_rows)
+                self._append(taken)
+                start += taken.num_rows
         except BaseException:
             self.abort()
             raise
@@ -122,7 +160,7 @@ class PartWriter:
             self._writer.add_key_value_metadata(self._footer)
             self._writer.close()
             self._writer = None
-            self._sink.close()
+            self._sink.finish()
             return self._upload.commit()
         except BaseException:
             self.abort()
@@ -161,12 +199,14 @@ class PartWriter:
                 )
             expected += 1
 
-    def _append(self, rows: Rows) -> None:
+    def _built(self, rows: Rows) -> pa.RecordBatch:
         try:
-            batch = self._builder.batch(rows)
+            return self._builder.batch(rows)
         except (ValueError, IndexError) as error:  # Arrow's own are among them
             first, last = rows.records[0].index, rows.records[-1].index
             raise AccountingError(f"{self._shard}: rows {first} to {last} do not fit the schema: {error}") from error
+
+    def _append(self, batch: pa.RecordBatch) -> None:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._rows += batch.num_rows
