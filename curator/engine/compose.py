@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from curator.config import Config, digest_of
 from curator.errors import ConfigError
-from curator.labels.heads import LabelSetSpec, head_columns
+from curator.labels.heads import Head, LabelSetSpec, head_columns, read_spec
 from curator.labels.templates import template_set
 from curator.labels.vocabulary import Vocabulary
 from curator.storage import Router, Storage, StorageOptions, open_storage
@@ -46,18 +46,20 @@ def storage_of(config: Config) -> Router:
 
 
 def label_set_specs(config: Config) -> tuple[LabelSetSpec, ...]:
-    """The label sets with their vocabularies and templates read. ConfigError names the file and line at fault."""
+    """The label sets with every file that they name read. ConfigError names the file and line at fault."""
     return tuple(
-        LabelSetSpec(
-            name=label_set.name,
-            vocabulary=Vocabulary.load(label_set.vocabulary),
-            templates=template_set(label_set.templates),
-            head=label_set.head,
-            family=label_set.family,
-            top_k=label_set.top_k,
-            min_score=label_set.min_score,
-            min_margin=label_set.min_margin,
-            options=label_set.options,
+        read_spec(
+            LabelSetSpec(
+                name=label_set.name,
+                vocabulary=Vocabulary.load(label_set.vocabulary),
+                templates=template_set(label_set.templates),
+                head=label_set.head,
+                family=label_set.family,
+                top_k=label_set.top_k,
+                min_score=label_set.min_score,
+                min_margin=label_set.min_margin,
+                options=label_set.options,
+            )
         )
         for label_set in config.labels
     )
@@ -69,7 +71,10 @@ def plan_worker(config: Config) -> WorkerPlan:
     shaping = {
         "schema_version": SCHEMA_VERSION,
         "config": config.shaping(),
-        "label_sets": [{"vocabulary": spec.vocabulary.digest, "templates": list(spec.templates)} for spec in specs],
+        "label_sets": [
+            {"vocabulary": spec.vocabulary.digest, "templates": list(spec.templates), "options": dict(spec.options)}
+            for spec in specs
+        ],
     }
     return WorkerPlan(config, digest_of(shaping), specs, cores_of(config))
 
@@ -97,13 +102,17 @@ def ray_resources(config: Config) -> RayResources:
 
 def build_worker(plan: WorkerPlan) -> ShardWorker:
     """A worker as the config describes it: loads the encoder, which takes a while. Raises ConfigError."""
+    return wire_worker(plan, open_encoder(plan.config), storage_of(plan.config))
+
+
+def open_encoder(config: Config) -> Encoder:
+    """The config's encoder, on the cores that the config gives a worker."""
     import torch
 
     from curator.encoder import Encoder
 
-    config = plan.config
-    torch.set_num_threads(plan.cores)
-    encoder = Encoder.open(
+    torch.set_num_threads(cores_of(config))
+    return Encoder.open(
         config.encoder.name,
         config.encoder.pretrained,
         precision=config.encoder.precision,
@@ -111,7 +120,6 @@ def build_worker(plan: WorkerPlan) -> ShardWorker:
         cache_dir=config.encoder.cache_dir,
         compile=config.encoder.compile,
     )
-    return wire_worker(plan, encoder, storage_of(config))
 
 
 def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWorker:
@@ -149,21 +157,22 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
         heads=heads,
         columns=columns,
         schema=build_schema(encoder.dim, config.output.embedding_dtype, columns),
-        provenance=_provenance(plan, encoder, {head.name: head.digest for head in heads}),
+        provenance={
+            **encoder.provenance(),
+            **label_provenance(plan.label_sets, heads),
+            "config_digest": plan.config_digest,
+            "curator": version("curator"),
+            "pillow": version("pillow"),
+        },
         settings=settings,
     )
 
 
-def _provenance(plan: WorkerPlan, encoder: Encoder, heads: Mapping[str, str]) -> dict[str, str]:
-    """What every footer carries: who made these rows, from what, and how."""
-    digests = {f"vocabulary_digest.{spec.name}": spec.vocabulary.digest for spec in plan.label_sets}
+def label_provenance(specs: Sequence[LabelSetSpec], heads: Sequence[Head]) -> dict[str, str]:
+    """What a footer says of the label sets: ``vocabulary_digest.NAME`` and ``head_digest.NAME``."""
     return {
-        **encoder.provenance(),
-        **digests,
-        **{f"head_digest.{name}": digest for name, digest in heads.items()},
-        "config_digest": plan.config_digest,
-        "curator": version("curator"),
-        "pillow": version("pillow"),
+        **{f"vocabulary_digest.{spec.name}": spec.vocabulary.digest for spec in specs},
+        **{f"head_digest.{head.name}": head.digest for head in heads},
     }
 
 

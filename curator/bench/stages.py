@@ -1,0 +1,202 @@
+"""Each stage of the pipeline alone, timed on real samples. Owns the measuring; knows no engine and prints nothing."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from curator.data import Decoded, Embeddings, Reject, RowRecord, Rows, Sample, Shard
+from curator.engine.blocks import Block
+from curator.errors import SampleError
+from curator.shards.reader import read_samples
+from curator.storage import Storage
+from curator.storage.resume import resuming
+from curator.tables.sink import PartWriter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from curator.encoder import Encoder
+    from curator.labels.heads import Head
+
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StageRate:
+    """One stage alone: ``per_s`` units a second with ``cores`` cores busy, and the core time an image takes."""
+
+    stage: str
+    per_s: float
+    unit: str
+    cores: int
+    core_s: float
+
+
+def take_samples(shards: Sequence[Shard], storage: Storage, count: int) -> list[Sample]:
+    """The first ``count`` samples that have an image, over the shards in order."""
+    found: list[Sample] = []
+    for shard in shards:
+        for sample in _read(shard, storage):
+            if sample.image_extension is not None and sample.fault is None:
+                found.append(sample)
+            if len(found) == count:
+                return found
+    return found
+
+
+def _read(shard: Shard, storage: Storage) -> Iterator[Sample]:
+    return read_samples(resuming(storage, storage.stat(shard.url)), url=shard.url)
+
+
+def images_of(samples: Sequence[Sample]) -> list[bytes]:
+    return [sample.fields[sample.image_extension] for sample in samples if sample.image_extension]
+
+
+def time_read(shards: Sequence[Shard], storage: Storage, limit_s: float) -> tuple[StageRate, float]:
+    """Samples a second from storage to members, and MB/s. The second pass counts: the first warms the page cache."""
+    samples, payload, spent = 0, 0, 0.0
+    for warm in (True, False):
+        samples, payload = 0, 0
+        started = time.perf_counter()
+        for shard in shards:
+            for sample in _read(shard, storage):
+                samples += 1
+                payload += sum(map(len, sample.fields.values()))
+            if time.perf_counter() - started > (limit_s / 2 if warm else limit_s):
+                break
+        spent = time.perf_counter() - started
+    rate = samples / spent
+    return StageRate("read", rate, "samples/s", 1, 1 / rate), payload / spent / 1e6
+
+
+def time_decode(images: Sequence[bytes], decode: Callable[[bytes], Decoded], threads: int) -> list[StageRate]:
+    """Images a second on one core, and on ``threads`` threads: what the second loses to the first is shared."""
+
+    def one(data: bytes) -> Decoded | None:
+        try:
+            return decode(data)
+        except SampleError:
+            return None
+
+    alone_s = _best(lambda: [one(data) for data in images])
+    with ThreadPoolExecutor(threads) as pool:
+        together_s = _best(lambda: list(pool.map(one, images)))
+    rates = [StageRate("decode", len(images) / alone_s, "images/s", 1, alone_s / len(images))]
+    if threads > 1:
+        rate = len(images) / together_s
+        rates.append(StageRate(f"decode x{threads}", rate, "images/s", threads, threads / rate))
+    return rates
+
+
+def decode_all(images: Sequence[bytes], decode: Callable[[bytes], Decoded]) -> torch.Tensor:
+    """uint8 [N, 3, H, W] of the images that decode."""
+    pixels = []
+    for data in images:
+        try:
+            pixels.append(decode(data).pixels)
+        except SampleError:
+            continue
+    return torch.from_numpy(np.stack(pixels))
+
+
+def time_encode(encoder: Encoder, pixels: torch.Tensor, batch_size: int, cores: int) -> StageRate:
+    """Images a second through the encoder in full batches, with every core (or the device) at its disposal."""
+    batches = [pixels[start : start + batch_size] for start in range(0, len(pixels) - batch_size + 1, batch_size)]
+    batches = batches or [pixels]
+    count = sum(map(len, batches))
+
+    def run() -> None:
+        for batch in batches:
+            encoder.embed_pixels(batch)
+        if encoder.device.type == "cuda":
+            torch.cuda.synchronize(encoder.device)
+
+    rate = count / _best(run)
+    on_device = encoder.device.type != "cpu"
+    return StageRate("encode", rate, "images/s", 0 if on_device else cores, 0.0 if on_device else cores / rate)
+
+
+def time_label(heads: Sequence[Head], vectors: torch.Tensor, batch_size: int, cores: int) -> StageRate:
+    """Images a second through all heads, in batches as the pipeline gives them."""
+    repeated = vectors.repeat(max(1, 8 * batch_size // len(vectors)), 1)
+    batches = [repeated[start : start + batch_size] for start in range(0, len(repeated), batch_size)]
+    nothing = [None] * batch_size
+
+    def run() -> None:
+        for batch in batches:
+            for head in heads:
+                head(Embeddings(batch, nothing[: len(batch)], nothing[: len(batch)]))
+
+    rate = len(repeated) / _best(run)
+    return StageRate("label", rate, "images/s", cores, cores / rate)
+
+
+def time_write(
+    heads: Sequence[Head],
+    vectors: torch.Tensor,
+    samples: Sequence[Sample],
+    schema: pa.Schema,
+    storage: Storage,
+    url: str,
+) -> StageRate:
+    """Rows a second from finished rows to a published part, which is removed again."""
+    rows = make_rows(heads, vectors, samples)
+    portions = 8
+
+    def run() -> None:
+        writer = PartWriter(storage, url, schema, footer={})
+        for portion in range(portions):
+            writer.write(_shift(rows, portion * len(rows.records)))
+        writer.commit()
+
+    rate = portions * len(rows.records) / _best(run)
+    storage.delete(url)
+    return StageRate("write", rate, "rows/s", 1, 1 / rate)
+
+
+def make_rows(heads: Sequence[Head], vectors: torch.Tensor, samples: Sequence[Sample]) -> Rows:
+    """Rows as the engine would hand them to the sink, of embedded samples."""
+    count = min(len(vectors), len(samples))
+    kept = vectors[:count]
+    columns = [column for head in heads for column in head.columns]
+    annotations = {}
+    for head in heads:
+        annotations.update(head(Embeddings(kept, [None] * count, [None] * count)))
+    block = Block(0, count, vectors.shape[1], columns)
+    block.records.extend([None] * count)
+    records = [_record(sample, index) for index, sample in enumerate(samples[:count])]
+    block.settle_embedded(records, kept.float().cpu().numpy(), annotations, np.arange(count))
+    return block.take("bench")
+
+
+def _record(sample: Sample, index: int, reject: Reject | None = None) -> RowRecord:
+    caption = sample.fields.get("txt", b"").decode("utf-8", "replace")
+    return RowRecord(
+        sample.key, index, sample.offset, 512, 384, "jpeg", bytes(32), caption, sample.fields.get("json"), reject
+    )
+
+
+def _shift(rows: Rows, by: int) -> Rows:
+    """The same rows further on in the shard: a part accepts only rows that follow one another."""
+    from dataclasses import replace
+
+    return replace(rows, records=[replace(record, index=record.index + by) for record in rows.records])
+
+
+def _best(call: Callable[[], object]) -> float:
+    """Median seconds over the repeats, after one that warms up."""
+    call()
+    spent = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - started)
+    return statistics.median(spent)
