@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 from typing import Final, Literal, TypeAlias
 
 from PIL.BmpImagePlugin import BmpImageFile
@@ -89,8 +88,8 @@ def format_of(data: bytes) -> Format:
 
 def open_image(data: bytes, format: Format, max_pixels: int) -> ImageFile:
     """The image with its header read; SampleError ``too_many_pixels`` before anything of that size is allocated."""
-    if format == "WEBP" and (size := _webp_size(data)):
-        check_size(size, max_pixels)  # the plugin allocates the canvas as soon as it opens
+    if size := _stated_size(data, format):
+        check_size(size, max_pixels)  # some plugins allocate the canvas as soon as they open
     image = _PLUGINS[format](io.BytesIO(data))
     check_size(image.size, max_pixels)
     return image
@@ -119,20 +118,19 @@ def is_cut(data: bytes, format: Format) -> bool:
     return False
 
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
+def _stated_size(data: bytes, format: Format) -> tuple[int, int] | None:
     chunk = data[12:16]
-    try:
-        if chunk == b"VP8X":
-            width, height = int.from_bytes(data[24:27], "little"), int.from_bytes(data[27:30], "little")
-            return width + 1, height + 1
-        if chunk == b"VP8L":
-            (bits,) = struct.unpack_from("<I", data, 21)
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        if chunk == b"VP8 ":
-            width, height = struct.unpack_from("<HH", data, 26)
-            return width & 0x3FFF, height & 0x3FFF
-    except struct.error:
-        pass
+    if format == "PNG" and chunk == b"IHDR":
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if format == "GIF":
+        return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    if format == "WEBP" and chunk == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if format == "WEBP" and chunk == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if format == "WEBP" and chunk == b"VP8 ":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
     return None
 
 

@@ -39,13 +39,11 @@ def resize_exact(pixels: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.ui
 
     SampleError ``extreme_aspect_ratio`` where the reference fails, or would need gigabytes for a few pixels.
     """
-    x, y = geometry.x, geometry.y
     _check(geometry)
-    columns_first = _order()
+    columns_first = _columns_first(geometry)
     if columns_first is None:
         return _by_pillow(pixels, geometry)
-    first = columns_first(x.source, y.source, x.resized, y.resized)
-    return resample(pixels, geometry, columns_first=first)
+    return resample(pixels, geometry, columns_first=columns_first)
 
 
 def resize_close(pixels: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
@@ -57,11 +55,12 @@ def resize_close(pixels: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.ui
     _check(geometry)
     if x.resized * y.resized > _MAX_RESIZED:
         return resize_exact(pixels, geometry)
-    if (x.source, y.source) != (x.resized, y.resized):
-        source = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        size = (y.resized, x.resized)
-        resized = interpolate(source, size, mode=geometry.filter, antialias=True, align_corners=False)
-        pixels = resized[0].permute(1, 2, 0).numpy()
+    source = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    if _columns_first(geometry):  # where sums are clipped between the passes, their order shows
+        source = interpolate(source, (y.resized, x.source), mode=geometry.filter, antialias=True)
+    if source.shape[2:] != (y.resized, x.resized):
+        source = interpolate(source, (y.resized, x.resized), mode=geometry.filter, antialias=True)
+    pixels = source[0].permute(1, 2, 0).numpy()
     return place(pixels, geometry)
 
 
@@ -90,6 +89,12 @@ def place(resized: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
     kept = resized[y.start : y.start + y.kept, x.start : x.start + x.kept]
     out[:, y.place : y.place + y.kept, x.place : x.place + x.kept] = kept.transpose(2, 0, 1)
     return out
+
+
+def _columns_first(geometry: Geometry) -> bool | None:
+    rule = _order()
+    x, y = geometry.x, geometry.y
+    return None if rule is None else rule(x.source, y.source, x.resized, y.resized)
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ _SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 _WANTED: Final = "*.tar, *.tar.gz or *.tgz"
 _MAGIC: Final = re.compile(r"[*?\[]")
 _LIST_ABOVE: Final = 64
+_HERE: Final = "./"
 
 
 def expand(inputs: Sequence[str], storage: Storage) -> list[Shard]:
@@ -104,10 +105,11 @@ def _listed(place: str, patterns: list[str], given: str, storage: Storage) -> It
     wanted = re.compile("|".join(_regex(pattern) for pattern in patterns), re.DOTALL)
     folder = place.rfind("/") + 1
     nothing = True
-    for entry in storage.list(place):
-        if wanted.fullmatch(entry.url) and not _is_hidden(entry.url[folder:]):
+    for entry in storage.list(place or _HERE):
+        url = entry.url if place else entry.url.removeprefix(_HERE)
+        if wanted.fullmatch(url) and not _is_hidden(url[folder:]):
             nothing = False
-            yield Shard(entry.url, entry.size, entry.etag)
+            yield Shard(url, entry.size, entry.etag)
     if nothing:
         what = f"{redact(given)!r} as a pattern" if _MAGIC.search(given) else f"{_WANTED} below {redact(place)!r}"
         raise ConfigError(
