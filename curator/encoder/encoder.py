@@ -18,6 +18,7 @@ from curator.encoder.catalog import EMBEDDED
 from curator.encoder.hardware import DTYPES, choose_device, choose_precision
 from curator.encoder.images import PixelReader
 from curator.encoder.sources import Source, resolve
+from curator.encoder.texts import TextTower
 from curator.encoder.weights import digest_of, load_weights, quiet_root_logger
 from curator.errors import ConfigError
 from curator.kernels.vectors import l2_normalize
@@ -50,11 +51,11 @@ class Encoder:
         self._dtype = weight.dtype
         self._mean = torch.tensor(self.preprocess.mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(self.preprocess.std, device=self.device).view(3, 1, 1)
-        self._model = model
         self._tokenizer = tokenizer
         encode = torch.compile(model.encode_image, dynamic=False) if compile else model.encode_image
         self._image_batches = Batching(lambda pixels: encode(self._normalized(pixels)), fixed_shapes=compile)
-        self._text_batches = Batching(lambda tokens: model.encode_text(tokens.to(self.device)))
+        encode_text = TextTower(model)
+        self._text_batches = Batching(lambda tokens: encode_text(tokens.to(self.device)))
 
     @classmethod
     def open(

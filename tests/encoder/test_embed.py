@@ -1,4 +1,4 @@
-"""Vectors: equal to open_clip's in float32, close to that at lower precisions, for every kind of image and for texts."""
+"""Vectors: equal to open_clip's in float32, close to that at lower precisions, for images of every kind, and texts."""
 
 from __future__ import annotations
 
@@ -116,13 +116,23 @@ def test_nothing_in_nothing_out(encoder: Encoder) -> None:
     assert encoder.embed_text([]).shape == (0, 32)
 
 
-def test_texts_equal_open_clip_in_order_and_with_repetitions(encoder: Encoder, tiny_encoder_dir: Path) -> None:
-    name = f"local-dir:{tiny_encoder_dir}"
+@pytest.mark.parametrize(
+    "text",
+    [{}, {"no_causal_mask": True}, {"pool_type": "last"}, {"pool_type": "eos", "eos_id": 49407}],
+    ids=["clip", "not-causal", "pooled-last", "pooled-eos"],
+)
+@pytest.mark.parametrize("custom", [False, True])
+def test_texts_equal_open_clip_in_order_and_with_repetitions(
+    tmp_path: Path, text: dict[str, object], custom: bool
+) -> None:
+    name = f"local-dir:{save_tiny(tmp_path, text=text, custom_text=custom)}"
     model = open_clip.create_model(name).eval()
-    texts = ["a cat", "a dog", "a cat", "", "word " * 200, "Ünï¢ode 猫"]
+    texts = ["a cat", "a dog", "a cat", "", "word " * 200, "Ünï¢ode 猫", "one two three four five six seven eight"]
     with torch.no_grad():
         expected = model.encode_text(open_clip.get_tokenizer(name)(texts), normalize=True)
-    assert torch.allclose(encoder.embed_text(texts, batch_size=2), expected, atol=1e-5)
+    encoder = Encoder.open(name, device="cpu", precision="float32")
+    for batch_size in (1, 3, 256):
+        assert torch.allclose(encoder.embed_text(texts, batch_size=batch_size), expected, atol=1e-5)
 
 
 def test_equal_texts_are_encoded_once(encoder: Encoder) -> None:

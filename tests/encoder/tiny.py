@@ -23,19 +23,36 @@ PREPROCESS = {
 }
 
 
-def model_of(config: dict[str, Any], seed: int = 0) -> torch.nn.Module:
-    """The untrained model that ``config`` describes, in float32."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return open_clip.CLIP(**json.loads(json.dumps(config))).eval()
+def save_tiny(
+    directory: Path,
+    *,
+    seed: int = 0,
+    siglip: bool = False,
+    custom_text: bool = False,
+    text: dict[str, Any] | None = None,
+    **preprocess: Any,
+) -> Path:
+    """Write weights and configuration into ``directory``. ``siglip`` gives the model a logit bias.
 
-
-def save_tiny(directory: Path, *, seed: int = 0, siglip: bool = False, **preprocess: Any) -> Path:
-    """Write weights and configuration into ``directory``. ``siglip`` gives the model a logit bias."""
-    config = {**CONFIG, "init_logit_bias": -10.0, "init_logit_scale": 2.302585} if siglip else CONFIG
+    ``custom_text`` keeps the text tower as a module of its own, and ``text`` overrides settings of it.
+    """
+    config = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], **(text or {})}}
+    if siglip:
+        config |= {"init_logit_bias": -10.0, "init_logit_scale": 2.302585}
+    if custom_text:
+        config["custom_text"] = True
     directory.mkdir(parents=True, exist_ok=True)
     stored = {"model_cfg": config, "preprocess_cfg": {**PREPROCESS, **preprocess}}
     (directory / "open_clip_config.json").write_text(json.dumps(stored))
     state = {name: tensor.contiguous() for name, tensor in model_of(config, seed).state_dict().items()}
     save_file(state, directory / "open_clip_model.safetensors")
     return directory
+
+
+def model_of(config: dict[str, Any], seed: int = 0) -> torch.nn.Module:
+    """The untrained model that ``config`` describes, in float32."""
+    arguments = json.loads(json.dumps(config))
+    architecture = open_clip.CustomTextCLIP if arguments.pop("custom_text", False) else open_clip.CLIP
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return architecture(**arguments).eval()
