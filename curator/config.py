@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,7 +187,9 @@ def load_config(
             tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: no such config file") from error
-        except tomllib.TOMLDecodeError as error:
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are among them
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
     for override in overrides:
         _set(tree, override)
@@ -205,21 +208,33 @@ def _set(tree: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    if isinstance(value, (datetime, date, time)):  # no setting is one; --set input.since=2026-11-22 means the text
+        value = text
     *sections, name = key.strip().split(".")
     node: Any = tree
     for section in sections:
         node = _step(node, section, override)
     if isinstance(node, list):
-        raise ConfigError(f"--set {override}: give the position in the list, for example labels.0.top_k=3")
-    node[name] = value
+        _step(node, name, override)
+        node[int(name)] = value
+    else:
+        _section(node, name, override)[name] = value
 
 
 def _step(node: Any, section: str, override: str) -> Any:
     if isinstance(node, list):
         if not section.isdigit() or int(section) >= len(node):
-            raise ConfigError(f"--set {override}: {section!r} is no position in a list of {len(node)}")
+            raise ConfigError(
+                f"--set {override}: {section!r} is no position in a list of {len(node)}; for example labels.0.top_k=3"
+            )
         return node[int(section)]
-    return node.setdefault(section, {})
+    return _section(node, section, override).setdefault(section, {})
+
+
+def _section(node: Any, name: str, override: str) -> dict[str, Any]:
+    if not isinstance(node, dict):
+        raise ConfigError(f"--set {override}: there is no {name!r} in {node!r}, which is a value and not a section")
+    return node
 
 
 def _merge(tree: dict[str, Any], values: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ class LocalFleet:
         self._workers: dict[str, Worker] = {}
         self._started = 0
         self._lost = 0
+        self._closed = False
 
     @property
     def in_flight(self) -> int:
@@ -69,12 +70,17 @@ class LocalFleet:
             self._news.put(WorkerLost(name, f"did not start: {type(error).__name__}: {error}"))
         else:
             with self._lock:
-                self._workers[name] = worker
-            self._news.put(WorkerReady(name, worker.provenance, time.monotonic() - began))
+                closed = self._closed
+                if not closed:
+                    self._workers[name] = worker
+            if closed:
+                worker.close()
+            else:
+                self._news.put(WorkerReady(name, worker.provenance, time.monotonic() - began))
 
     def _replace(self) -> None:
         """Before the loss becomes known: whoever hears of it must find the successor alive."""
-        if self._started <= self._replacements:
+        if self._started <= self._replacements and not self._closed:
             self.start()
         with self._lock:
             self._lost += 1
@@ -113,8 +119,8 @@ class LocalFleet:
         if gone is None:
             return
         threading.Thread(target=gone.close, name=f"curator-close-{worker}", daemon=True).start()
-        self._replace()
         self._news.put(WorkerLost(worker, cause))
+        self._replace()
 
     def status(self) -> Mapping[str, Any]:
         ready = len(self._workers)
@@ -123,6 +129,7 @@ class LocalFleet:
     def close(self, grace_s: float) -> None:
         """End every lease and wait up to ``grace_s`` until the workers have cleaned up behind them."""
         with self._lock:
+            self._closed = True
             workers = list(self._workers.values())
             self._workers.clear()
         closers = [threading.Thread(target=worker.close, daemon=True) for worker in workers]
