@@ -224,8 +224,7 @@ class Driver:
     def _settle(self, receipt: Receipt) -> None:
         logger.info(
             "shard done url=%s attempt=%d rows=%d rejected=%d device_s=%.1f total_s=%.1f",
-            receipt.url, receipt.attempt, receipt.rows, receipt.rejected,
-            receipt.seconds.get("device", 0.0), receipt.total_s,
+            receipt.url, receipt.attempt, receipt.rows, receipt.rejected, receipt.seconds["device"], receipt.total_s,
         )  # fmt: skip
         self.totals.add(receipt)
         stale = self._plan.stale.get(receipt.shard_id)

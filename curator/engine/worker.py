@@ -6,6 +6,7 @@ or other workers.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING
 from curator.data import ColumnSpec, Decoded, Lease, Receipt, Sample
 from curator.engine.assembly import Assembly, Standing
 from curator.engine.batcher import Annotator, ImageEncoder
+from curator.engine.commit import make_done
 from curator.engine.intake import Intake, WorkerSettings
-from curator.engine.ledger import Ledger, version_of
-from curator.errors import ExistsError, RetryableError
+from curator.engine.ledger import Ledger
+from curator.errors import RetryableError
 from curator.shards.reader import read_samples
 from curator.storage import Entry, Storage
 from curator.storage.resume import resuming
+from curator.storage.urls import is_remote
 from curator.tables.readers import part_url
 from curator.tables.sink import PartWriter
 
@@ -93,7 +96,11 @@ class ShardWorker:
             )
             try:
                 salvaged = self._fill(assembly, entry, writer)
-                return self._commit(assembly, entry, writer, salvaged, started)
+                return make_done(
+                    self._ledger, writer, lease, entry,
+                    samples=assembly.admitted, reasons=assembly.reasons, seconds=assembly.seconds, started=started,
+                    config_digest=self.provenance["config_digest"], salvaged=salvaged,
+                )  # fmt: skip
             except BaseException:
                 writer.abort()
                 raise
@@ -106,15 +113,22 @@ class ShardWorker:
 
     def _fill(self, assembly: Assembly, entry: Entry, writer: PartWriter) -> str | None:
         """Read, decode, embed and label every sample into ``writer``. Returns what was salvaged of a cut shard."""
-        reader = read_samples(
-            resuming(self._storage, entry),
-            url=entry.url,
-            salvage=self._settings.salvage,
-            max_member_bytes=self._settings.max_member_bytes,
+        settings = self._settings
+        ahead = settings.read_ahead_parts if is_remote(entry.url) else 0
+        stream = resuming(
+            self._storage,
+            entry,
+            attempts=settings.read_attempts,
+            read_ahead_parts=ahead,
+            part_bytes=settings.read_ahead_bytes,
         )
-        for sample in self._timed(assembly, reader):
-            self._intake.admit(assembly, sample)
-            self._write_ready(assembly, writer, wait=False)
+        with contextlib.closing(stream):
+            reader = read_samples(
+                stream, url=entry.url, salvage=settings.salvage, max_member_bytes=settings.max_member_bytes
+            )
+            for sample in self._timed(assembly, reader):
+                self._intake.admit(assembly, sample)
+                self._write_ready(assembly, writer, wait=False)
         assembly.close()
         self._write_ready(assembly, writer, wait=True)
         return reader.salvaged
@@ -137,38 +151,3 @@ class ShardWorker:
             writer.write(rows)
             assembly.spend("write", time.perf_counter() - started)
             assembly.move("write")
-
-    def _commit(
-        self, assembly: Assembly, entry: Entry, writer: PartWriter, salvaged: str | None, started: float
-    ) -> Receipt:
-        shard, attempt = assembly.lease.shard, assembly.lease.attempt
-        if writer.rows != assembly.admitted:
-            raise RuntimeError(f"{shard.url}: {assembly.admitted} samples in, {writer.rows} rows out")
-        version = version_of(entry.size, entry.etag)
-        write_started = time.perf_counter()
-        part = writer.commit()
-        assembly.spend("write", time.perf_counter() - write_started)
-        total_s = time.perf_counter() - started
-        rejected = sum(assembly.reasons.values())
-        receipt = Receipt(
-            shard_id=shard.id,
-            url=shard.url,
-            size=entry.size,
-            etag=entry.etag,
-            attempt=attempt,
-            samples=assembly.admitted,
-            rows=writer.rows,
-            rejected=rejected,
-            reasons=dict(sorted(assembly.reasons.items())),
-            part=part.url.rsplit("/", 1)[-1],
-            part_bytes=part.size,
-            seconds={stage: round(seconds, 4) for stage, seconds in assembly.seconds.items()},
-            total_s=round(total_s, 4),
-            config_digest=self.provenance["config_digest"],
-            salvaged=salvaged,
-        )
-        try:
-            self._ledger.create_receipt(receipt)
-        except ExistsError:
-            logger.info("shard was done by another attempt url=%s version=%s", shard.url, version)
-        return receipt
