@@ -187,7 +187,8 @@ class Rows:
 class TextBank:
     """Named unit vectors: a zero-shot classifier and a vocabulary-free bank are both one of these.
 
-    ``vectors`` is float32 [C, D] of unit norm; ``digest`` identifies names, texts, templates and encoder together.
+    ``vectors`` is float32 [C, D] of unit norm; ``digest`` identifies names, texts, templates and encoder together. A
+    head may make itself a bank whose rows are shorter: the mean of cosines is the product with the plain mean.
     """
 
     ids: tuple[str, ...]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _TILE = 64  # bank rows that share one maximum
+_FEWEST_ROWS, _MOST_ROWS, _PRODUCTS = 4_096, 65_536, 1 << 22  # of a block, where the caller does not say
 _LOWEST_KEY = torch.iinfo(torch.int64).min
 _INDEX_BITS = 32
 
@@ -24,17 +25,18 @@ class Ranking:
     log_sum_exp: Tensor | None
 
 
-def top_k(queries: Tensor, bank: Tensor, k: int, chunk: int = 65_536) -> tuple[Tensor, Tensor]:
+def top_k(queries: Tensor, bank: Tensor, k: int, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """Scores float32 and indices int64, both [B, min(k, C)], of the largest inner products; equal scores by index.
 
     ``queries`` [B, D] and ``bank`` [C, D] are finite; the products are taken in the bank's dtype (float64: float32)
-    on its device. Exact: nothing is approximated, whatever ``chunk``. Memory: ``chunk`` x B products at a time.
+    on its device. Exact: nothing is approximated, whatever ``chunk``. Memory: ``chunk`` x B products at a time, some
+    millions by default.
     """
     ranking = rank(queries, bank, k, chunk=chunk)
     return ranking.scores, ranking.indices
 
 
-def rank(queries: Tensor, bank: Tensor, k: int, *, scale: float | None = None, chunk: int = 65_536) -> Ranking:
+def rank(queries: Tensor, bank: Tensor, k: int, *, scale: float | None = None, chunk: int | None = None) -> Ranking:
     """``top_k`` that in the same pass sums exp(scale * score) over the bank, as a softmax over it needs.
 
     A block of scores is read once more after the product: the maximum of each tile of rows. A tile whose maximum does
@@ -52,6 +54,7 @@ def rank(queries: Tensor, bank: Tensor, k: int, *, scale: float | None = None, c
         empty = torch.empty(rows, k, device=bank.device)
         return Ranking(empty, empty.long(), None if scale is None else empty.new_full((rows,), -torch.inf))
     columns = queries.to(device=bank.device, dtype=bank.dtype).T.contiguous()
+    chunk = chunk or min(_MOST_ROWS, max(_FEWEST_ROWS, _PRODUCTS // rows))
     height = -(-min(chunk, count) // _TILE) * _TILE
     buffer = torch.empty(height, rows, dtype=bank.dtype, device=bank.device)
     best = torch.full((rows, k), _LOWEST_KEY, dtype=torch.int64, device=bank.device)
@@ -68,26 +71,31 @@ def rank(queries: Tensor, bank: Tensor, k: int, *, scale: float | None = None, c
     return Ranking(scores, indices, total)
 
 
+def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Scores float32 and indices int64, both [B, min(k, C)], of the best of ``scores`` [B, C]; equal ones by index."""
+    k = min(k, scores.shape[1])
+    keys = _encode(scores, torch.arange(scores.shape[1], device=scores.device)).topk(k, dim=1).values
+    return _decode(keys)
+
+
 def _merge(best: Tensor, scores: Tensor, start: int) -> Tensor:
     """``best`` keys [B, k] after a block of ``scores`` [rows, B], whose first row is number ``start`` of the bank."""
     k = best.shape[1]
     tiles = scores.view(-1, _TILE, scores.shape[1])
-    maxima = tiles.amax(dim=1).float().T  # [B, tiles]
-    floor = _decode(best[:, -1:])[0]
-    hits = maxima > floor
-    if start == 0 and maxima.shape[1] > k:
+    maxima = tiles.amax(dim=1)  # [tiles, B]
+    hits = maxima > _decode(best[:, -1])[0].to(scores.dtype)
+    if start == 0 and maxima.shape[0] > k:
         # The k-th best maximum is itself a lower bound of the k-th best score, and it may be reached by equals.
-        hits &= maxima >= maxima.topk(k, dim=1).values[:, -1:]
-    queries, places = hits.nonzero(as_tuple=True)  # in order of query
+        hits &= maxima >= maxima.topk(k, dim=0).values[-1]
+    places, queries = hits.nonzero(as_tuple=True)
     if not queries.shape[0]:
         return best
+    queries, order = queries.sort(stable=True)
+    places = places[order]
     rows = places.unsqueeze(1) * _TILE + torch.arange(_TILE, device=scores.device) + start
     keys = _encode(tiles[places, :, queries], rows).topk(min(k, _TILE), dim=1).values  # [hits, k]
-    changed, counts = torch.unique_consecutive(queries, return_counts=True)
-    column = torch.arange(queries.shape[0], device=scores.device) - (counts.cumsum(0) - counts).repeat_interleave(
-        counts
-    )
-    line = torch.arange(changed.shape[0], device=scores.device).repeat_interleave(counts)
+    changed, line, counts = torch.unique_consecutive(queries, return_inverse=True, return_counts=True)
+    column = torch.arange(queries.shape[0], device=scores.device) - (counts.cumsum(0) - counts)[line]
     candidates = keys.new_full((changed.shape[0], int(counts.max()), keys.shape[1]), _LOWEST_KEY)
     candidates[line, column] = keys
     merged = torch.cat([best[changed], candidates.flatten(1)], dim=1).topk(k, dim=1).values

@@ -33,7 +33,7 @@ def top_probabilities(
     scale: float,
     bias: float | None = None,
     family: Family,
-    chunk: int = 65_536,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``probabilities`` of the k best bank rows alone: float32 and int64 indices, both [B, min(k, C)], best first.
 

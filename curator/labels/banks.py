@@ -85,6 +85,12 @@ def build_bank(
     return TextBank(vocabulary.ids, vocabulary.names, vectors, digest)
 
 
+def text_bank(texts: Sequence[str], encoder: TextEncoder, *, cache_dir: str | Path | None = None) -> TextBank:
+    """The embeddings of ``texts`` as they are, one row each in their order, kept and cached like every bank."""
+    labels = tuple(Label(str(row), text) for row, text in enumerate(texts))
+    return build_bank(Vocabulary(labels), ("{}",), encoder, cache_dir=cache_dir)
+
+
 def _embed(vocabulary: Vocabulary, templates: Sequence[str], encoder: TextEncoder) -> Tensor:
     import torch
 

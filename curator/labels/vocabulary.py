@@ -16,6 +16,7 @@ from typing import Any
 
 from curator.errors import ConfigError
 
+_BUILTIN = "builtin:"
 _COMMENT = re.compile(r"(^|\s)#.*$")
 
 
@@ -42,11 +43,12 @@ class Vocabulary:
 
         Text: a label a line; ``#`` at the start of a line or after a space begins a comment. JSON and TOML: a list
         named ``labels`` (in JSON also the bare list) of names or of tables with name, id, aliases, parent, templates.
+        ``builtin:style`` (and what else lies in ``labels/vocabularies/``) is a vocabulary that comes with Curator.
         A missing id is a slug of the name, made unique. Raises ConfigError naming the file and the lines at fault.
         """
         if not isinstance(source, (str, Path)):
             return _assemble([(f"entry {n}", entry) for n, entry in enumerate(source, start=1)], "vocabulary")
-        path = Path(source)
+        path = _builtin(source) if isinstance(source, str) and source.startswith(_BUILTIN) else Path(source)
         try:
             content = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError as error:
@@ -71,6 +73,15 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def _builtin(source: str) -> Path:
+    folder = Path(__file__).with_name("vocabularies")
+    path = folder / f"{source.removeprefix(_BUILTIN)}.json"
+    if path.parent != folder or not path.is_file():
+        names = ", ".join(sorted(_BUILTIN + each.stem for each in folder.glob("*.json")))
+        raise ConfigError(f"vocabulary {source!r} does not come with Curator; there are {names}")
+    return path
 
 
 def _entries(content: str, path: Path) -> list[tuple[str, Any]]:

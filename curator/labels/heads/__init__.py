@@ -13,7 +13,16 @@ from curator.labels.banks import TextEncoder
 from curator.labels.heads.base import Head, LabelSetSpec
 from curator.labels.heads.zero_shot import ZeroShotHead
 
-__all__ = ["HEADS", "Head", "LabelSetSpec", "ScoringEncoder", "build_head", "head_columns", "prepare_heads"]
+__all__ = [
+    "HEADS",
+    "Head",
+    "LabelSetSpec",
+    "ScoringEncoder",
+    "build_head",
+    "head_columns",
+    "prepare_heads",
+    "read_spec",
+]
 
 HEADS: dict[str, type[Head]] = {
     "zero_shot": ZeroShotHead,
@@ -28,6 +37,11 @@ class ScoringEncoder(TextEncoder, Protocol):
 
     @property
     def logit_bias(self) -> float | None: ...
+
+
+def read_spec(spec: LabelSetSpec) -> LabelSetSpec:
+    """``spec`` with the files that its options name read, for workers. ConfigError for unknown heads and options."""
+    return _head_class(spec).read(spec)
 
 
 def head_columns(spec: LabelSetSpec) -> tuple[ColumnSpec, ...]:

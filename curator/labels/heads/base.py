@@ -55,6 +55,14 @@ class Head(ABC):
     """The keys that ``LabelSetSpec.options`` may have for this head."""
 
     @classmethod
+    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
+        """``spec`` with every file that its options name replaced by what the file holds; called by the driver alone.
+
+        Raises ConfigError for files that are missing or say nonsense. By default no option names a file.
+        """
+        return spec
+
+    @classmethod
     @abstractmethod
     def columns_of(cls, spec: LabelSetSpec) -> tuple[ColumnSpec, ...]:
         """The columns that the head will add for ``spec``, known without an encoder."""
