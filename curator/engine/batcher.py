@@ -19,6 +19,7 @@ import torch
 
 from curator.data import ColumnValues, Decoded, Embeddings, RowRecord
 from curator.engine.assembly import AbandonedError, Assembly
+from curator.engine.staging import Event, Staging
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,17 @@ class Slot:
     decoded: Decoded
 
 
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A batch that the device works on, or has worked on where it keeps step with the host (``done`` is None)."""
+
+    batch: list[Slot]
+    vectors: Tensor
+    done: Event | None
+    started_at: float
+    launched_at: float
+
+
 class DeviceBatcher:
     """Fills batches across shard borders. A partial batch runs when nothing more has come for ``linger_s``.
 
@@ -65,18 +77,18 @@ class DeviceBatcher:
         *,
         batch_size: int,
         release: Callable[[], None],
-        pin_memory: bool = False,
+        staging: Staging | None = None,
         linger_s: float = 0.02,
     ) -> None:
         self._encoder = encoder
         self._heads = heads
         self._batch_size = batch_size
         self._release = release
-        self._pin_memory = pin_memory
+        self._staging = staging or Staging(batch_size)
         self._linger_s = linger_s
         # What waits in slots is bounded by the owner; the other bound keeps the heads from falling behind the device.
         self._slots: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
-        self._embedded: queue.Queue[tuple[list[Slot], Tensor] | None] = queue.Queue(maxsize=2)
+        self._embedded: queue.Queue[_Launched | None] = queue.Queue(maxsize=2)
         self._threads = [
             threading.Thread(target=self._embed_loop, name="curator-device", daemon=True),
             threading.Thread(target=self._label_loop, name="curator-label", daemon=True),
@@ -115,26 +127,38 @@ class DeviceBatcher:
         while (batch := self._next_batch()) is not None:
             started = time.perf_counter()
             try:
-                pixels = torch.from_numpy(np.stack([slot.decoded.pixels for slot in batch]))
-                vectors = self._encoder.embed_pixels(pixels.pin_memory() if self._pin_memory else pixels)
+                vectors = self._encoder.embed_pixels(self._staging.gather([slot.decoded.pixels for slot in batch]))
+                done = self._staging.mark()
             except BaseException as error:
                 self._fail(batch, error)
                 self._leave(batch)
                 continue
             self._leave(batch)
-            spent_s = time.perf_counter() - started
-            self.busy_s += spent_s
-            self._spend("device", batch, spent_s)
-            self._embedded.put((batch, vectors))
+            self._embedded.put(_Launched(batch, vectors, done, started, time.perf_counter()))
         self._embedded.put(None)
 
     def _label_loop(self) -> None:
-        while (entry := self._embedded.get()) is not None:
-            batch, vectors = entry
+        free_at = 0.0
+        while (launched := self._embedded.get()) is not None:
             try:
-                self._label(batch, vectors)
+                free_at = self._wait(launched, free_at)
+                self._label(launched.batch, launched.vectors)
             except BaseException as error:
-                self._fail(batch, error)
+                self._fail(launched.batch, error)
+
+    def _wait(self, launched: _Launched, free_at: float) -> float:
+        """Wait for the device's work on a batch and account for it: from its launch, or from the end of the one before.
+
+        Returns when the device was free again.
+        """
+        ended = launched.launched_at
+        if launched.done is not None:
+            launched.done.synchronize()
+            ended = time.perf_counter()
+        spent_s = max(0.0, ended - max(launched.started_at, free_at))
+        self.busy_s += spent_s
+        self._spend("device", launched.batch, spent_s)
+        return ended
 
     def _label(self, batch: list[Slot], vectors: Tensor) -> None:
         started = time.perf_counter()

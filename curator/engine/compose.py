@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -36,9 +36,14 @@ class WorkerPlan:
     def __call__(self) -> Worker:
         return build_worker(self)
 
+    def without_conditional_writes(self) -> WorkerPlan:
+        """For an endpoint that does not keep to conditions: workers then look before they write."""
+        storage = self.config.storage.model_copy(update={"conditional_writes": False})
+        return replace(self, config=self.config.model_copy(update={"storage": storage}))
+
 
 def storage_options(config: Config) -> StorageOptions:
-    return StorageOptions(**config.storage.model_dump())
+    return StorageOptions(**config.storage.model_dump(exclude_none=True))
 
 
 def storage_of(config: Config) -> Router:
@@ -141,8 +146,11 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
         caption=config.input.caption,
         salvage=config.input.salvage,
         max_member_bytes=config.input.max_member_bytes,
-        pin_memory=encoder.device.type == "cuda",
+        cuda=encoder.device.type == "cuda",
         device_wait_s=config.run.stall_s,
+        read_attempts=config.storage.attempts,
+        read_ahead_parts=config.storage.read_ahead_parts,
+        read_ahead_bytes=config.storage.part_bytes,
     )
     return ShardWorker(
         storage=storage,

@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from curator.data import Decoded, Reject, RowRecord, Sample
 from curator.engine.assembly import AbandonedError, Assembly
 from curator.engine.batcher import Annotator, DeviceBatcher, ImageEncoder, Slot
 from curator.engine.decoding import DecodePool, Job
+from curator.engine.staging import Staging
 from curator.errors import RetryableError, SampleError
 
 logger = logging.getLogger(__name__)
@@ -24,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """The numbers of a worker. ``in_flight_samples`` bounds the images between reader and heads, over all leases."""
+    """The numbers of a worker. ``in_flight_samples`` bounds the images between reader and heads, over all leases.
+
+    Of each remote shard ``read_ahead_parts`` parts of ``read_ahead_bytes`` are in memory at most.
+    """
 
     batch_size: int = 64
     decode_threads: int = 2
@@ -34,8 +40,11 @@ class WorkerSettings:
     caption: str = "txt"
     salvage: bool = False
     max_member_bytes: int = 256 * 2**20
-    pin_memory: bool = False
+    cuda: bool = False
     device_wait_s: float = 600.0
+    read_attempts: int = 5
+    read_ahead_parts: int = 0
+    read_ahead_bytes: int = 16 * 2**20
 
     @property
     def in_flight_samples(self) -> int:
@@ -60,7 +69,7 @@ class Intake:
             encoder,
             heads,
             batch_size=settings.batch_size,
-            pin_memory=settings.pin_memory,
+            staging=Staging(settings.batch_size, pinned=True, event=torch.cuda.Event) if settings.cuda else None,
             release=self._permits.release,
         )
 
