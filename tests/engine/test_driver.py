@@ -1,69 +1,19 @@
-"""The run's loop against a scripted fleet: what it gives out, settles, gives up, ends and reports."""
+"""The run's loop against a scripted fleet: what it gives out, settles, gives up, watches and reports."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from curator.data import Shard
-from curator.engine.driver import Driver, DriverSettings, FleetLostError, Progress, StoppedError
+from curator.data import Lease, Shard
+from curator.engine.driver import StoppedError
 from curator.engine.fleet import LeaseDone, WorkerLost, WorkerReady
-from curator.engine.ledger import Ledger, make_plan
-from curator.engine.scheduler import Failure, Limits, Quarantine, Scheduler
-from curator.errors import ConfigError
-from curator.storage import MemoryStorage
-from tests.engine.clock import Clock
+from curator.engine.ledger import make_plan
+from curator.engine.scheduler import Quarantine
+from tests.engine.drives import AGAIN, BROKEN, Run, stop_at
 from tests.engine.fleets import Act, ScriptedFleet, die, fail, hang, receipt_for, succeed
-
-AGAIN = Failure("retryable", "503", "Traceback")
-BROKEN = Failure("shard", "cut at byte 7")
-
-
-class Run:
-    """A driver over ``n`` shards and a scripted fleet, with everything it was told and has told."""
-
-    def __init__(
-        self,
-        n: int,
-        script: Mapping[int, list[Act]] | None = None,
-        *,
-        workers: int = 1,
-        replacements: int = 9,
-        check: Callable[[Mapping[str, str]], None] = lambda provenance: None,
-        **settings: Any,
-    ) -> None:
-        self.clock = Clock()
-        self.shards = [Shard(f"mem/{i}.tar", i, "e") for i in range(n)]
-        scripted = {self.shards[i].url: acts for i, acts in (script or {}).items()}
-        self.fleet = ScriptedFleet(self.clock, scripted, workers=workers, replacements=replacements)
-        self.ledger = Ledger(MemoryStorage(), f"memory://driver-{id(self)}/out")
-        self.plan = make_plan(self.shards, self.ledger)
-        self.scheduler = Scheduler(self.plan.todo, Limits(losses=2), clock=self.clock, jitter=lambda: 1.0)
-        self.stop, self.lock_lost = threading.Event(), threading.Event()
-        self.told: list[Progress] = []
-        self.news: list[Any] = []
-        self.settings = DriverSettings(**settings)
-        self.check = check
-        self.driver: Driver | None = None
-
-    def observe(self, progress: Progress) -> None:
-        self.told.append(progress)
-        self.news.append((progress.news, progress.settled, progress.quarantined))
-
-    def run(self) -> Driver:
-        self.driver = Driver(
-            self.plan, self.scheduler, self.fleet, self.ledger, self.settings,
-            check=self.check, observe=self.observe, stop=self.stop, lock_lost=self.lock_lost, clock=self.clock,
-        )  # fmt: skip
-        self.driver.run()
-        return self.driver
-
-    def given(self) -> Counter[str]:
-        return Counter(lease.shard.url for _, lease in self.fleet.submitted)
 
 
 def test_all_shards_are_settled_and_counted() -> None:
@@ -208,148 +158,9 @@ def test_a_worker_ended_by_the_watch_is_given_nothing_more() -> None:
     assert run.fleet.killed
 
 
-def test_no_worker_left_ends_the_run() -> None:
-    run = Run(3, {0: [die]}, replacements=0)
-    with pytest.raises(FleetLostError, match="1 workers died without one shard done in between, the last: SIGKILL"):
-        run.run()
-
-
-def test_losses_in_a_row_end_the_run() -> None:
-    run = Run(50, {i: [die] for i in range(50)}, replacements=100, worker_losses=7)
-    with pytest.raises(FleetLostError, match="7 workers died"):
-        run.run()
-    assert run.fleet.born == 8
-
-
-def test_a_shard_done_in_between_forgives_the_losses() -> None:
-    run = Run(20, {i: [die, succeed] for i in range(0, 20, 4)}, replacements=100, worker_losses=4)
-    assert run.run().totals.shards == 20
-
-
-def test_workers_that_never_start_end_the_run_in_time() -> None:
-    run = Run(1, startup_s=900)
-    run.fleet.starts = False
-    with pytest.raises(FleetLostError, match=r"no worker was ready for 900 s .*has the CPUs and GPUs"):
-        run.run()
-    assert 900 < run.clock.now - 1000 < 902
-
-
-def test_a_successor_that_never_starts_ends_the_run_too() -> None:
-    """Also when shards were done before: else the run would wait for ever."""
-    run = Run(3, {2: [hang]}, startup_s=100, stall_s=10_000)
-
-    def strike() -> None:
-        if run.clock.now > 1500:
-            run.fleet.starts = False
-            run.fleet.lose("w0", "node gone")
-
-    run.fleet.on_wait.append(strike)
-    with pytest.raises(FleetLostError, match="no worker was ready for 100 s"):
-        run.run()
-    assert 1600 < run.clock.now < 1603
-
-
-def test_a_config_error_of_a_worker_ends_the_run() -> None:
-    run = Run(2)
-    run.fleet.starts = False
-    run.fleet.on_wait.append(lambda: run.fleet.lose("w0", "no such checkpoint 'laion3b'", config=True))
-    with pytest.raises(ConfigError, match="no such checkpoint 'laion3b'"):
-        run.run()
-
-
-def test_a_config_error_of_a_lease_ends_the_run() -> None:
-    run = Run(2, {0: [fail(Failure("config", "out: the bucket does not exist"))]})
-    with pytest.raises(ConfigError, match="the bucket does not exist"):
-        run.run()
-    assert run.ledger.quarantined() == {}
-
-
-def test_a_later_worker_with_other_weights_is_refused_before_it_gets_a_lease() -> None:
-    run = Run(4, {0: [die]})
-    run.fleet.provenance = [{"encoder_digest": "x"}, {"encoder_digest": "y"}]
-    run.check = lambda provenance: run.ledger.open_run({"encoder_digest": provenance["encoder_digest"]}, {})
-    with pytest.raises(ConfigError, match="encoder_digest differ"):
-        run.run()
-    assert {worker for worker, _ in run.fleet.submitted} == {"w0"}
-
-
-def stop_at(run: Run, seconds: float, event: threading.Event) -> None:
-    run.fleet.on_wait.append(lambda: event.set() if run.clock.now >= 1000 + seconds else None)
-
-
-def finish_at(run: Run, seconds: float) -> None:
-    """Every lease under way ends well at that time."""
-
-    def act() -> None:
-        if run.clock.now >= 1000 + seconds:
-            for worker, lease in run.fleet.submitted:
-                if (worker, lease.shard.url) in run.fleet.moved:
-                    run.fleet.news.append(LeaseDone(worker, lease, receipt_for(lease)))
-
-    run.fleet.on_wait.append(act)
-
-
-def test_a_stop_lets_leases_under_way_finish_and_gives_no_new_ones() -> None:
-    run = Run(10, {i: [hang] for i in range(10)}, grace_s=30)
-    stop_at(run, 10, run.stop)
-    finish_at(run, 20)
-    with pytest.raises(StoppedError, match="stopped by a signal"):
-        run.run()
-    assert run.driver is not None
-    assert run.driver.totals.shards == 2
-    assert len(run.fleet.submitted) == 2
-    assert run.clock.now - 1000 < 22
-    assert run.scheduler.remaining == 8
-
-
-def test_a_stop_waits_no_longer_than_its_grace() -> None:
-    run = Run(10, {i: [hang] for i in range(10)}, grace_s=30)
-    stop_at(run, 10, run.stop)
-    with pytest.raises(StoppedError):
-        run.run()
-    assert 40 <= run.clock.now - 1000 < 42
-
-
-def test_a_stop_stays_a_stop_when_the_last_worker_dies_meanwhile() -> None:
-    run = Run(10, {i: [hang] for i in range(10)}, grace_s=30, replacements=0)
-    stop_at(run, 10, run.stop)
-    run.fleet.on_wait.append(lambda: run.fleet.lose("w0", "SIGTERM") if run.clock.now > 1015 else None)
-    with pytest.raises(StoppedError, match="stopped by a signal"):
-        run.run()
-
-
-def test_the_time_window_stops_the_run_between_shards() -> None:
-    run = Run(10, {i: [hang] for i in range(10)}, max_seconds=60.0, grace_s=30)
-    finish_at(run, 70)
-    with pytest.raises(StoppedError, match="the time window of 60 s is over"):
-        run.run()
-    assert run.driver is not None
-    assert run.driver.totals.shards == 2
-    assert 70 <= run.clock.now - 1000 < 72
-
-
-def test_a_lost_lock_stops_the_run_at_once() -> None:
-    run = Run(10, {i: [hang] for i in range(10)}, grace_s=30)
-    stop_at(run, 10, run.lock_lost)
-    with pytest.raises(StoppedError, match="another driver has taken over the lock"):
-        run.run()
-    assert run.clock.now - 1000 < 12
-
-
-def test_a_lock_lost_while_draining_ends_the_wait() -> None:
-    run = Run(10, {i: [hang] for i in range(10)}, grace_s=30)
-    stop_at(run, 10, run.stop)
-    stop_at(run, 15, run.lock_lost)
-    with pytest.raises(StoppedError):
-        run.run()
-    assert run.clock.now - 1000 < 17
-
-
 def test_receipts_of_an_earlier_content_are_dropped_once_the_new_one_is_done() -> None:
     run = Run(2)
     old = Shard(run.shards[0].url, 5, "old")
-    from curator.data import Lease
-
     run.ledger.create_receipt(receipt_for(Lease(old)))
     run.plan = make_plan(run.shards, run.ledger)
     assert len(run.plan.stale) == 1

@@ -204,11 +204,11 @@ def test_waiting_for_room_ends_with_the_lease_or_at_its_limit(ended: bool) -> No
         line.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     leases=st.lists(
         st.lists(
-            st.sampled_from(["ok", "ok", "ok", "ok", "bad", "no_image", "crash", "endless"]), min_size=0, max_size=24
+            st.sampled_from(["ok", "ok", "ok", "ok", "bad", "no_image", "crash", "endless"]), min_size=0, max_size=14
         ),
         min_size=1,
         max_size=3,
