@@ -61,7 +61,14 @@ class StorageConfig(Section):
     requester_pays: bool = False
     connect_timeout_s: float = Field(10.0, gt=0)
     read_timeout_s: float = Field(60.0, gt=0)
-    attempts: int = Field(5, gt=0)
+    attempts: int = Field(5, gt=0, description="tries of one request")
+    backoff_s: float = Field(0.5, ge=0)
+    backoff_cap_s: float = Field(20.0, ge=0)
+    pool_connections: int = Field(32, gt=0)
+    part_bytes: int = Field(16 * 2**20, gt=0, description="of multipart uploads and of reads in parallel")
+    read_ahead_parts: int = Field(4, ge=0, description="parts of one remote shard read in parallel; 0: one stream")
+    conditional_writes: bool = Field(True, description="false: the S3 endpoint knows no If-None-Match; do not try it")
+    schemes: tuple[str, ...] | None = Field(None, description="which url schemes may be used; all that are known")
 
 
 class EncoderConfig(Section):

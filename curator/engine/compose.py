@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -35,11 +35,6 @@ class WorkerPlan:
 
     def __call__(self) -> Worker:
         return build_worker(self)
-
-    def without_conditional_writes(self) -> WorkerPlan:
-        """For an endpoint that does not keep to conditions: workers then look before they write."""
-        storage = self.config.storage.model_copy(update={"conditional_writes": False})
-        return replace(self, config=self.config.model_copy(update={"storage": storage}))
 
 
 def storage_options(config: Config) -> StorageOptions:

@@ -23,6 +23,7 @@ from curator.engine.lock import RunLock
 from curator.engine.scheduler import Limits, Scheduler
 from curator.shards.manifest import expand
 from curator.storage import Storage
+from curator.storage.urls import refuse_secrets
 from curator.tables.readers import part_url
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,27 @@ def plan_run(config: Config) -> Plan:
     """What a run would do. Reads, and changes nothing."""
     require_paths(config)
     storage = storage_of(config)
-    return read_plan(config, expand(config.input.urls, storage), Ledger(storage, config.output.url))
+    return read_plan(config, _manifest(config, storage), Ledger(storage, config.output.url))
+
+
+def learn_conditions(config: Config, storage: Storage) -> Config:
+    """The config with what its output's storage keeps to: whether two writers can never both create one name.
+
+    An open protocol (S3) is asked by a probe; workers and ``run.json`` are told by ``storage.conditional_writes``.
+    """
+    check = getattr(storage, "check_conditional_writes", None)
+    if check is None or not config.storage.conditional_writes or check(config.output.url):
+        return config
+    settings = config.storage.model_copy(update={"conditional_writes": False})
+    return config.model_copy(update={"storage": settings})
+
+
+def _manifest(config: Config, storage: Storage) -> list[Shard]:
+    """The shards that the input stands for. A url with a secret in it is refused: it would stand in every row."""
+    shards = expand(config.input.urls, storage)
+    for shard in shards:
+        refuse_secrets(shard.url)
+    return shards
 
 
 def label(
@@ -111,8 +132,9 @@ def label(
     """
     require_paths(config)
     storage = storage or storage_of(config)
+    config = learn_conditions(config, storage)
     plan = plan_worker(config)
-    work = Work(lambda: expand(config.input.urls, storage), plan, plan.config_digest, config.shaping())
+    work = Work(lambda: _manifest(config, storage), plan, plan.config_digest, config.shaping())
     return run_work(work, config, storage, observe=observe, stop=stop, fleet=fleet)
 
 

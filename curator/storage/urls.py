@@ -10,6 +10,7 @@ from curator.errors import ConfigError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _COMMAND = re.compile(r"(pipe|data|javascript):", re.IGNORECASE)
 _CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
+_SIGNATURE = re.compile(r"[?&](x-(amz|goog)-(signature|credential|security-token)|signature|sig|token)=", re.IGNORECASE)
 _QUERY_VALUE = re.compile(r"=[^&;]*")
 
 
@@ -28,6 +29,23 @@ def scheme_of(url: str) -> str:
         raise ConfigError(f"{redact(url)}: chained urls are not supported; give the object's own url")
     match = _SCHEME.match(url)
     return match[1].lower() if match else "file"
+
+
+def is_remote(url: str) -> bool:
+    """Whether reading the object waits for a network, so that reading ahead pays."""
+    return scheme_of(url) not in ("file", "memory")
+
+
+def refuse_secrets(url: str) -> None:
+    """ConfigError for a url with a password or signature in it: a shard's url stands in every row, receipt and log."""
+    match = _SCHEME.match(url)
+    if match is None or not ("@" in url or "?" in url):
+        return
+    if redact(url).startswith(f"{match[1]}://***@") or _SIGNATURE.search(url):
+        raise ConfigError(
+            f"{redact(url)}: holds a password or a signature, which would be written into every row; give the object's "
+            "own url (s3://...) and let its credentials be found where they are kept"
+        )
 
 
 def join(base_url: str, *names: str) -> str:

@@ -15,14 +15,24 @@ class Crash(BaseException):
     """Stands for the death of the process: nothing catches it on purpose, and nothing works after it."""
 
 
-class CrashingStorage:
-    """Counts operations; number ``at`` raises Crash ``before`` or after its effect, and so does every later one."""
+def _raise(name: str) -> None:
+    raise Crash(name)
 
-    def __init__(self, inner: Storage, at: int | None = None, *, before: bool = True) -> None:
+
+class CrashingStorage:
+    """Counts operations; at number ``at`` the process dies ``before`` or after its effect: no later one is done.
+
+    ``die`` is how: an exception here, a signal to itself in a process of its own.
+    """
+
+    def __init__(
+        self, inner: Storage, at: int | None = None, *, before: bool = True, die: Callable[[str], None] = _raise
+    ) -> None:
         self.inner = inner
         self.operations: list[str] = []
         self._at = at
         self._before = before
+        self._die = die
         self._dead = False
         self._lock = threading.Lock()
 
@@ -34,10 +44,12 @@ class CrashingStorage:
             self.operations.append(name)
             self._dead = mine
         if mine and self._before:
-            raise Crash(name)
+            self._die(name)
         result = call()
         if mine:
-            raise Crash(name)
+            if name == "open":
+                result.close()  # type: ignore[attr-defined] # as the system does with a dead process's files
+            self._die(name)
         return result
 
     def list(self, prefix: str) -> Iterator[Entry]:

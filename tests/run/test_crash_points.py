@@ -23,31 +23,43 @@ def two_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_resume_after_a_crash_at_every_operation(two_shards: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "write_bytes",
+    [
+        pytest.param(None, id="as-it-is"),
+        pytest.param(1, id="each-of-arrows-writes", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    ],
+)
+def test_resume_after_a_crash_at_every_operation(
+    write_bytes: int | None, two_shards: Path, tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if write_bytes is not None:
+        monkeypatch.setattr("curator.tables.sink._WRITE_BYTES", write_bytes)
+
     def config(name: str) -> Config:
-        return job_config(two_shards, tiny_encoder_dir, tmp_path / name, attempts=1, in_flight=1)
+        # One lease at a time and no beat of the lock, so that every run does the same operations in the same order.
+        settings = {"attempts": 1, "in_flight": 1, "lock_ttl_s": 3600.0}
+        return job_config(two_shards, tiny_encoder_dir, tmp_path / name, **settings)
 
     whole = CrashingStorage(open_storage())
     settings = config("whole")
     label(settings, fleet=local_fleet(settings, whole), storage=whole)
     expected = read_rows(settings.output.url)
-    assert {"create", "upload.commit", "upload.write", "write"} <= set(whole.operations)
+    assert {"create", "upload.commit", "upload.write", "write", "replace", "delete"} <= set(whole.operations)
 
-    crashed = 0
     for at in range(len(whole.operations)):
         for before in (True, False):
             settings = config(f"{at}-{before}")
             storage = CrashingStorage(open_storage(), at, before=before)
-            try:
+            with pytest.raises(Crash):
                 label(settings, fleet=local_fleet(settings, storage), storage=storage)
-            except Crash:
-                crashed += 1
+            assert storage.operations == whole.operations[: at + 1]
+            point = (at, whole.operations[at], before)
             summary = _resume(settings)
-            assert summary.status == "complete", (at, before, summary)
+            assert summary.status == "complete", (point, summary)
             assert_same_rows(read_rows(settings.output.url), expected)
             problems = dict(verify_output(settings.output.url, open_storage()))
-            assert not any(problems.values()), (at, before, problems)
-    assert crashed >= len(whole.operations)
+            assert not any(problems.values()), (point, problems)
 
 
 def _resume(settings: Config) -> Summary:

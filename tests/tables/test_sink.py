@@ -209,7 +209,10 @@ class FailingStorage(MemoryStorage):
         return self.last
 
 
-def test_failure_at_any_operation_leaves_the_old_part(storage: MemoryStorage, output: str) -> None:
+def test_failure_at_any_operation_leaves_the_old_part(
+    storage: MemoryStorage, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curator.tables.sink._WRITE_BYTES", 1)  # each of Arrow's own writes is one
     storage.write(output, b"the attempt before")
     failed: list[FailingUpload] = []
     while True:
@@ -225,6 +228,12 @@ def test_failure_at_any_operation_leaves_the_old_part(storage: MemoryStorage, ou
     assert sum(upload.late_writes for upload in failed) == 0
     assert len(failed) > 10
     assert _table(storage, output).num_rows == 5
+
+
+def test_small_writes_are_gathered(storage: MemoryStorage, output: str) -> None:
+    counting = FailingStorage(fail_at=1000)
+    write_part(counting, output, make_rows(0, 5))
+    assert 1000 - counting.last._left == 2  # one write and the commit
 
 
 @pytest.mark.parametrize("rows", [0, 9])
