@@ -11,7 +11,7 @@ from curator.config import Config, LabelSetConfig, load_config
 if TYPE_CHECKING:
     import pyarrow.dataset
 
-    from curator.engine.driver import Progress
+    from curator.engine.progress import Progress
     from curator.engine.run import Summary
 
 
@@ -38,18 +38,52 @@ def label(
     from curator.engine.run import ignore_progress
     from curator.engine.run import label as start
 
+    urls = [] if input is None else [input] if isinstance(input, str) else list(input)
+    given = {"input": {"urls": urls}} if urls else {}
+    settings = _settings(given, output, vocabulary, config, overrides, sections)
+    return start(settings, observe=observe or ignore_progress)
+
+
+def relabel(
+    run: str | Path,
+    output: str | Path | None = None,
+    *,
+    vocabulary: str | Path | None = None,
+    config: Config | str | Path | None = None,
+    overrides: Sequence[str] = (),
+    observe: Callable[[Progress], None] | None = None,
+    **sections: Mapping[str, Any],
+) -> Summary:
+    """Label the embeddings of a finished run again, into another output; the other arguments are those of ``label``.
+
+    summary = curator.relabel("out", "out2", vocabulary="other-labels.txt")
+    """
+    from curator.curation.relabel import relabel as start
+    from curator.engine.run import ignore_progress
+
+    settings = _settings({"input": {"run": str(run)}}, output, vocabulary, config, overrides, sections)
+    return start(settings, observe=observe or ignore_progress)
+
+
+def _settings(
+    given: dict[str, Any],
+    output: str | Path | None,
+    vocabulary: str | Path | None,
+    config: Config | str | Path | None,
+    overrides: Sequence[str],
+    sections: Mapping[str, Mapping[str, Any]],
+) -> Config:
+    """The Config of friendly arguments: the file or Config first, then overrides, sections, and what was ``given``."""
     values: dict[str, Any] = {name: dict(section) for name, section in sections.items()}
-    if input is not None:
-        values.setdefault("input", {})["urls"] = [input] if isinstance(input, str) else list(input)
+    for name, section in given.items():
+        values.setdefault(name, {}).update(section)
     if output is not None:
         values.setdefault("output", {})["url"] = str(output)
     if isinstance(config, Config):
         values = {**config.model_dump(exclude_none=True), **values}
     path = config if isinstance(config, (str, Path)) else None
     settings = load_config(path, overrides=overrides, values=values)
-    if vocabulary is not None:
-        settings = with_vocabulary(settings, str(vocabulary))
-    return start(settings, observe=observe or ignore_progress)
+    return settings if vocabulary is None else with_vocabulary(settings, str(vocabulary))
 
 
 def with_vocabulary(config: Config, vocabulary: str, **settings: Any) -> Config:

@@ -14,8 +14,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from curator.engine.driver import Progress as RunProgress
     from curator.engine.ledger import Plan
+    from curator.engine.progress import Progress as RunProgress
     from curator.engine.run import Summary
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class RunDisplay:
             self._bar.stop()
 
     def __call__(self, progress: RunProgress) -> None:
-        rate = progress.totals.rows / progress.elapsed_s if progress.elapsed_s else 0.0
+        rate = progress.totals.rows / progress.working_s if progress.working_s else 0.0
         detail = f"{progress.totals.rows} rows, {rate:.0f}/s, {progress.totals.rejected} rejected"
         if progress.quarantined:
             detail += f", {progress.quarantined} quarantined"
@@ -83,7 +83,7 @@ class RunDisplay:
         elif time.monotonic() - self._told_at >= PLAIN_EVERY_S or progress.settled == progress.shards:
             self._told_at = time.monotonic()
             left_s = (
-                progress.elapsed_s / progress.settled * (progress.shards - progress.settled) if progress.settled else 0
+                progress.working_s / progress.settled * (progress.shards - progress.settled) if progress.settled else 0
             )
             eta = f", about {left_s:.0f} s left" if 0 < progress.settled < progress.shards else ""
             self._console.print(
@@ -139,11 +139,13 @@ def show_plan(console: Console, plan: Plan, *, limit: int = 20) -> None:
 def show_summary(console: Console, summary: Summary) -> None:
     """How a run ended, in one line and, where it did not end well, why."""
     totals, now = summary.totals, summary.this_run
-    rate = now["rows"] / summary.elapsed_s if summary.elapsed_s else 0.0
+    working_s = summary.elapsed_s - (summary.startup_s or 0.0)
+    rate = now["rows"] / working_s if working_s else 0.0
     console.print(
         f"[bold]{summary.status}[/]: {summary.shards['done']} shards done, {totals['rows']} rows "
         f"({totals['rejected']} rejected), {size_text(totals['part_bytes'])} in {summary.output}; "
-        f"this run {now['rows']} rows in {summary.elapsed_s:.1f} s ({rate:.0f} rows/s)",
+        f"this run {now['rows']} rows in {summary.elapsed_s:.1f} s ({rate:.0f} rows/s "
+        f"after {summary.startup_s or 0:.1f} s of start-up)",
         highlight=False,
     )
     if summary.message:

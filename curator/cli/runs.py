@@ -1,4 +1,4 @@
-"""Commands that do work: label, retry, demo. Each ends with the run's exit status."""
+"""Commands that do work: label, relabel, retry, demo. Each ends with the run's exit status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, 
 
 if TYPE_CHECKING:
     from curator.config import Config
-    from curator.engine.driver import Progress
+    from curator.engine.progress import Progress
     from curator.engine.run import Summary
 
 
@@ -90,6 +90,29 @@ def label(
 
 
 @app.command()
+def relabel(
+    run: Annotated[str, typer.Argument(help="The output of the run whose embeddings are labelled again")],
+    output: Output = None,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    vocabulary: Annotated[
+        str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Label a run again from its stored embeddings, into another output: no image is read, rejects stay rejects."""
+    from curator.api import with_vocabulary
+    from curator.curation.relabel import relabel as start
+
+    settings = load(config, overrides, None, output, input={"run": run}, run={"backend": backend})
+    if vocabulary is not None:
+        settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
+    _run(lambda observe, stop: start(settings, observe=observe, stop=stop), as_json=as_json)
+
+
+@app.command()
 def retry(
     output: Annotated[str, typer.Argument(help="The output of a run")],
     reason: Annotated[
@@ -100,6 +123,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Try quarantined shards again, with the settings that the run was begun with."""
+    from curator.curation.relabel import start_again
     from curator.engine.maintain import retry as start
 
     storage = storage_from(config, [each for each in overrides or () if each.startswith("storage.")])
@@ -111,7 +135,7 @@ def retry(
 
     _run(
         lambda observe, stop: start(
-            output, storage, reasons=reason or (), overrides=change, observe=observe, stop=stop
+            output, storage, reasons=reason or (), overrides=change, observe=observe, stop=stop, start=start_again
         ),
         as_json=as_json,
     )

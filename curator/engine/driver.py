@@ -9,15 +9,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from curator.data import Receipt
 from curator.engine.assembly import Standing
 from curator.engine.fleet import Fleet, LeaseDone, LeaseFailed, News, WorkerLost, WorkerReady
 from curator.engine.ledger import Ledger, Plan, version_of
+from curator.engine.progress import Progress, Totals
 from curator.engine.scheduler import Quarantine, Scheduler
 from curator.errors import ConfigError
 
@@ -35,56 +34,6 @@ class DriverSettings:
     worker_losses: int = 20
     max_seconds: float | None = None
     grace_s: float = 30.0
-
-
-@dataclass(slots=True)
-class Totals:
-    """Sums over receipts."""
-
-    shards: int = 0
-    samples: int = 0
-    rows: int = 0
-    rejected: int = 0
-    part_bytes: int = 0
-    salvaged: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, receipt: Receipt) -> None:
-        self.shards += 1
-        self.samples += receipt.samples
-        self.rows += receipt.rows
-        self.rejected += receipt.rejected
-        self.part_bytes += receipt.part_bytes
-        self.salvaged += receipt.salvaged is not None
-        self.reasons.update(receipt.reasons)
-        for stage, seconds in receipt.seconds.items():
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "shards": self.shards,
-            "samples": self.samples,
-            "rows": self.rows,
-            "rejected": self.rejected,
-            "part_bytes": self.part_bytes,
-            "salvaged": self.salvaged,
-            "reasons": dict(sorted(self.reasons.items())),
-            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-        }
-
-
-@dataclass(slots=True)
-class Progress:
-    """What an observer may show after each piece of news: this run's totals and where the shards are."""
-
-    shards: int
-    settled: int
-    quarantined: int
-    totals: Totals
-    elapsed_s: float
-    fleet: Mapping[str, Any]
-    news: News | Quarantine | None
 
 
 class StoppedError(Exception):
@@ -130,6 +79,8 @@ class Driver:
         self._lock_lost = lock_lost
         self._clock = clock
         self._ready: dict[str, float] = {}
+        self.startup_s: float | None = None
+        self.first_shard_s: float | None = None
         self._silent_since: dict[str, float] = {}
         self._unseen_since: dict[tuple[str, str], float] = {}
         self._losses_in_a_row = 0
@@ -140,6 +91,11 @@ class Driver:
     @property
     def elapsed_s(self) -> float:
         return self._clock() - self._started_at
+
+    @property
+    def working_s(self) -> float:
+        """Seconds since the first worker was ready: what rates are counted over."""
+        return 0.0 if self.startup_s is None else self.elapsed_s - self.startup_s
 
     def run(self) -> None:
         self._fleet.start()
@@ -201,6 +157,8 @@ class Driver:
         if isinstance(news, WorkerReady):
             self._check(news.provenance)
             self._ready[news.worker] = self._clock()
+            if self.startup_s is None:
+                self.startup_s = self.elapsed_s
             logger.info("worker ready worker=%s startup_s=%.1f", news.worker, news.startup_s)
         elif isinstance(news, LeaseDone):
             self._losses_in_a_row = 0
@@ -227,6 +185,8 @@ class Driver:
             receipt.url, receipt.attempt, receipt.rows, receipt.rejected, receipt.seconds["device"], receipt.total_s,
         )  # fmt: skip
         self.totals.add(receipt)
+        if self.first_shard_s is None:
+            self.first_shard_s = self.elapsed_s
         stale = self._plan.stale.get(receipt.shard_id)
         if stale:
             kept = version_of(receipt.size, receipt.etag)
@@ -294,6 +254,7 @@ class Driver:
                 quarantined=len(self.quarantined),
                 totals=self.totals,
                 elapsed_s=self.elapsed_s,
+                working_s=self.working_s,
                 fleet=self._fleet.status(),
                 news=news,
             )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from curator.config import Config
-from curator.engine.driver import Progress, Totals
 from curator.engine.ledger import Ledger
+from curator.engine.progress import Progress, Totals
 from curator.engine.run import Summary, ignore_progress, label
 from curator.errors import ConfigError
 from curator.storage import Storage

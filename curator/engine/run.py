@@ -16,10 +16,11 @@ from curator.config import Config
 from curator.data import Shard
 from curator.engine.backends.local import LocalFleet, Worker
 from curator.engine.compose import plan_worker, ray_resources, require_paths, run_digests, storage_of
-from curator.engine.driver import Driver, DriverSettings, FleetLostError, Progress, StoppedError, Totals
+from curator.engine.driver import Driver, DriverSettings, FleetLostError, StoppedError
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger, Plan, make_plan
 from curator.engine.lock import RunLock
+from curator.engine.progress import Progress, Totals
 from curator.engine.scheduler import Limits, Scheduler
 from curator.shards.manifest import expand
 from curator.storage import Storage
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 class Summary:
     """How a run ended. ``totals`` are over every receipt of the output, ``this_run`` over those made now.
 
+    ``startup_s`` and ``first_shard_s`` count from the start of the run to the first worker's readiness and to the first
+    shard's end; None where there was neither.
+
     ``status``: complete | over_budget | stopped | fleet_lost; ``exit_status`` as the process should give it.
     """
 
@@ -45,6 +49,8 @@ class Summary:
     this_run: Mapping[str, Any]
     elapsed_s: float
     config_digest: str
+    startup_s: float | None = None
+    first_shard_s: float | None = None
     quarantined: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,6 +63,8 @@ class Summary:
             "totals": dict(self.totals),
             "this_run": dict(self.this_run),
             "elapsed_s": round(self.elapsed_s, 3),
+            "startup_s": self.startup_s,
+            "first_shard_s": self.first_shard_s,
             "config_digest": self.config_digest,
             "quarantined": [dict(letter) for letter in self.quarantined],
         }
@@ -233,7 +241,8 @@ class _Run:
             status, message = "fleet_lost", str(error)
         finally:
             fleet.close(run.grace_s)
-        return self.summarize(status, message, driver.totals, driver.elapsed_s)
+        times = {"startup_s": driver.startup_s, "first_shard_s": driver.first_shard_s}
+        return self.summarize(status, message, driver.totals, driver.elapsed_s, **times)
 
     def _check(self, provenance: Mapping[str, str]) -> None:
         """The first worker opens the run, every later one must have loaded the very same things."""
@@ -244,7 +253,7 @@ class _Run:
             settings=self.config.model_dump(),
         )
 
-    def summarize(self, status: str, message: str, now: Totals, elapsed_s: float) -> Summary:
+    def summarize(self, status: str, message: str, now: Totals, elapsed_s: float, **times: float | None) -> Summary:
         done = self.ledger.done()
         totals = Totals()
         for receipt in self.ledger.receipts(done):
@@ -267,6 +276,7 @@ class _Run:
             this_run=now.to_dict(),
             elapsed_s=elapsed_s,
             config_digest=self.work.config_digest,
+            **times,
             quarantined=tuple({"url": letter["url"], "reason": letter["reason"]} for letter in letters),
         )
         if status in ("complete", "over_budget"):

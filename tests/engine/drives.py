@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from curator.data import Shard
-from curator.engine.driver import Driver, DriverSettings, Progress
+from curator.engine.driver import Driver, DriverSettings
 from curator.engine.fleet import LeaseDone
 from curator.engine.ledger import Ledger, make_plan
+from curator.engine.progress import Progress
 from curator.engine.scheduler import Failure, Limits, Scheduler
 from curator.storage import MemoryStorage
 from tests.engine.clock import Clock

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from curator.config import Config
-from curator.engine.driver import Progress
 from curator.engine.fleet import LeaseDone
 from curator.engine.ledger import Ledger
 from curator.engine.maintain import read_status, retry, verify_output
+from curator.engine.progress import Progress
 from curator.engine.run import label, plan_run
 from curator.errors import ConfigError
 from curator.storage import open_storage

@@ -13,9 +13,9 @@ import pytest
 
 from curator.config import Config
 from curator.engine.compose import plan_worker
-from curator.engine.driver import Progress
 from curator.engine.fleet import WorkerReady
 from curator.engine.ledger import Ledger
+from curator.engine.progress import Progress
 from curator.engine.run import label
 from curator.storage import open_storage
 from tests.run.jobs import Row, assert_same_rows, job_config, read_rows
