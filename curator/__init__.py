@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curator.api import label, open_dataset
+    from curator.api import label, open_dataset, relabel
     from curator.config import Config, load_config
     from curator.encoder import Encoder
     from curator.engine.run import Summary
@@ -26,6 +26,7 @@ __all__ = [
     "open_dataset",
     "open_storage",
     "read_samples",
+    "relabel",
 ]
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "open_dataset": "curator.api",
     "open_storage": "curator.storage",
     "read_samples": "curator.shards.reader",
+    "relabel": "curator.api",
 }
 
 

@@ -19,7 +19,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Rooms from left to right: a room may import those of a lower rank, and itself. data, errors and kernels are free.
 RANK = {
     "data": 0, "errors": 0, "kernels": 0, "cache": 0, "storage": 1, "shards": 2, "encoder": 2, "labels": 2, "tables": 2,
-    "engine": 3, "config": 2, "training": 3, "demo": 3, "console": 4, "api": 4, "cli": 5,
+    "engine": 3, "config": 2, "training": 3, "demo": 3, "bench": 4, "curation": 4, "evaluation": 4, "console": 5,
+    "api": 5, "cli": 6,
 }  # fmt: skip
 MEET_ONLY_IN_ENGINE = {"shards", "encoder", "labels", "tables"}
 HOMES = {
@@ -27,7 +28,7 @@ HOMES = {
     "open_clip": ("encoder/", "labels/templates.py", "training/"),
     "boto3": ("storage/s3",),
     "botocore": ("storage/s3",),
-    "pyarrow": ("tables/", "api.py", "engine/worker.py"),
+    "pyarrow": ("tables/", "curation/", "evaluation/", "api.py", "engine/worker.py"),
     "PIL": ("shards/decode", "shards/", "encoder/images.py", "training/"),
 }
 

@@ -6,14 +6,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curator.data import Lease, Receipt
 from curator.engine.assembly import Standing
-from curator.engine.compose import WorkerPlan, build_worker
 
 
 def _raise() -> None:
@@ -44,13 +43,13 @@ WAYS = {
 class Saboteur:
     """Builds the real worker and lets it fail at ``shard``: each time, or only while ``once`` does not exist."""
 
-    plan: WorkerPlan
+    plan: Callable[[], Any]
     shard: str
     way: str
     once: Path | None = None
 
     def __call__(self) -> Any:
-        return _Sabotaged(build_worker(self.plan), self)
+        return _Sabotaged(self.plan(), self)
 
 
 class _Sabotaged:

@@ -1,0 +1,169 @@
+"""Labels a finished run again from its stored embeddings: what such a run does, and when it may not begin.
+
+Owns no loop and no retry: the engine drives it as it drives the main job, a lease is a part.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from curator.config import Config, digest_of
+from curator.data import Shard
+from curator.engine.compose import label_provenance, label_set_specs, open_encoder, storage_of
+from curator.engine.progress import Progress
+from curator.engine.fleet import Fleet
+from curator.engine.ledger import Ledger
+from curator.engine.run import Summary, Work, ignore_progress, label, run_work
+from curator.errors import ConfigError
+from curator.labels.heads import LabelSetSpec
+from curator.storage import Storage
+from curator.tables.readers import part_url, parts
+from curator.tables.schema import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from curator.curation.relabel_worker import RelabelWorker
+    from curator.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class RelabelPlan:
+    """All that a relabelling worker needs to build itself, anywhere. ``precision`` is that of the stored embeddings."""
+
+    config: Config
+    config_digest: str
+    label_sets: tuple[LabelSetSpec, ...]
+    encoder_digest: str
+    precision: str
+
+    def __call__(self) -> RelabelWorker:
+        return wire_relabel(self, open_encoder(self.config), storage_of(self.config))
+
+
+def relabel(
+    config: Config,
+    *,
+    observe: Callable[[Progress], None] = ignore_progress,
+    stop: threading.Event | None = None,
+    fleet: Fleet | None = None,
+    storage: Storage | None = None,
+) -> Summary:
+    """Write ``config.output.url`` from the parts of ``config.input.run``: same rows, label sets of ``config.labels``.
+
+    Label sets of the same name are replaced, others are kept. The encoder, for the text of the labels, is that of the
+    run unless the config names one; its weights must be those that made the embeddings. Resumable, and a part that
+    changed in the source is done again, as in the main job. Raises ConfigError where the run cannot begin.
+    """
+    plan, storage = plan_relabel(config, storage)
+    work = Work(lambda: _manifest(plan.config, storage), plan, plan.config_digest, _shaping(plan))
+    return run_work(work, plan.config, storage, observe=observe, stop=stop, fleet=fleet)
+
+
+def start_again(config: Config, *, observe: Callable[[Progress], None], stop: threading.Event | None) -> Summary:
+    """The run that ``config`` describes, whichever kind it is: what ``curator retry`` resumes."""
+    return (relabel if config.input.run else label)(config, observe=observe, stop=stop)
+
+
+def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[RelabelPlan, Storage]:
+    """Read what the driver must read: vocabularies, and which encoder made the source's embeddings."""
+    source, output = config.input.run.rstrip("/"), config.output.url.rstrip("/")
+    if not source:
+        raise ConfigError("no run to relabel: give the output of a run (input.run)")
+    if not output:
+        raise ConfigError("no output: give --output DIRECTORY or an s3:// prefix")
+    if source == output:
+        raise ConfigError(f"{output}: a run cannot be relabelled in place; choose another output, then remove the old")
+    if not config.labels:
+        raise ConfigError("no label set: give --vocabulary FILE, or [[labels]] in the config")
+    storage = storage or storage_of(config)
+    run = Ledger(storage, source).run()
+    if run is None:
+        raise ConfigError(f"{source}: no run has begun here (no _ledger/run.json); give the output of a run")
+    digests = run["digests"]
+    settled = _with_encoder(config, run["settings"]["encoder"], digests["precision"])
+    specs = label_set_specs(settled)
+    shaping = {
+        "schema_version": SCHEMA_VERSION,
+        "source": digests,
+        "config": [label_set.model_dump() for label_set in config.labels],
+        "label_sets": [
+            {"vocabulary": spec.vocabulary.digest, "templates": list(spec.templates), "options": dict(spec.options)}
+            for spec in specs
+        ],
+    }
+    return (
+        RelabelPlan(settled, digest_of(shaping), specs, digests["encoder_digest"], digests["precision"]),
+        storage,
+    )
+
+
+def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> Config:
+    """The config with the run's encoder where it names none, at the run's precision where it does not say."""
+    encoder = config.encoder.model_dump()
+    if "name" not in config.encoder.model_fields_set:
+        encoder |= {name: recorded[name] for name in ("name", "pretrained")}
+    if encoder["precision"] == "auto":
+        encoder["precision"] = precision
+    return Config.model_validate({**config.model_dump(), "encoder": encoder})
+
+
+def _shaping(plan: RelabelPlan) -> dict[str, Any]:
+    config = plan.config
+    return {
+        "encoder": config.encoder.model_dump(include={"name", "pretrained", "precision"}),
+        "labels": [label_set.model_dump() for label_set in config.labels],
+    }
+
+
+def _manifest(config: Config, storage: Storage) -> Iterator[Shard]:
+    """The shards that are done in the source, each with the size and ETag of its part, in order of shard id.
+
+    A part that is gone although its shard is done has neither: its lease fails and says so.
+    """
+    source, wanted = config.input.run, set(config.input.urls)
+    entries = {entry.url.rsplit("/", 1)[-1]: entry for entry in parts(source, storage)}
+    ledger = Ledger(storage, source)
+    newest = {shard_id: versions[-1:] for shard_id, versions in ledger.done().items()}
+    for receipt in ledger.receipts(newest):
+        if wanted and receipt.url not in wanted:
+            continue
+        entry = entries.get(part_url(source, receipt.shard_id).rsplit("/", 1)[-1])
+        yield Shard(receipt.url, entry.size, entry.etag) if entry else Shard(receipt.url)
+
+
+def wire_relabel(plan: RelabelPlan, encoder: Encoder, storage: Storage) -> RelabelWorker:
+    """A worker around an open encoder and storage. ConfigError where the encoder is not that of the embeddings."""
+    from curator.curation.relabel_worker import RelabelSettings, RelabelWorker
+    from curator.labels.heads import prepare_heads
+
+    config = plan.config
+    if encoder.digest != plan.encoder_digest:
+        raise ConfigError(
+            f"{config.input.run}: its embeddings were made by an encoder with the digest {plan.encoder_digest}, the "
+            f"text of the labels would be by {encoder.name} ({encoder.digest}); name the encoder of that run"
+        )
+    heads = prepare_heads(plan.label_sets, encoder, cache_dir=config.encoder.cache_dir)
+    return RelabelWorker(
+        storage=storage,
+        device=encoder.device,
+        heads=heads,
+        columns=[column for head in heads for column in head.columns],
+        provenance={
+            **label_provenance(plan.label_sets, heads),
+            "encoder_digest": encoder.digest,
+            "precision": plan.precision,
+            "text_precision": encoder.precision,
+            "config_digest": plan.config_digest,
+            "curator": version("curator"),
+        },
+        settings=RelabelSettings(
+            source=config.input.run.rstrip("/"),
+            output=config.output.url,
+            encoder_digest=plan.encoder_digest,
+            label_sets=tuple(spec.name for spec in plan.label_sets),
+            row_group_rows=config.output.row_group_rows,
+        ),
+    )
