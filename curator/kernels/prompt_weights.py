@@ -57,7 +57,7 @@ def zpe_select(scores: Tensor, threshold: float) -> Tensor:
     # torch.median takes the lower of two middle values; the formula wants their mean
     middle = scores.float().quantile(0.5)
     deviation = (scores - middle).abs().quantile(0.5)
-    kept = (scores - middle) > threshold * deviation
+    kept: Tensor = (scores - middle) > threshold * deviation
     return kept if bool(kept.any()) or bool(deviation > 0) else torch.ones_like(kept)
 
 

@@ -10,8 +10,10 @@ from typing import Protocol
 from curator.data import ColumnSpec, TextBank
 from curator.errors import ConfigError
 from curator.labels.banks import TextEncoder
+from curator.labels.heads.autoclip import AutoClipHead
 from curator.labels.heads.base import Head, LabelSetSpec
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.labels.heads.zpe import ZpeHead
 
 __all__ = [
     "HEADS",
@@ -26,6 +28,8 @@ __all__ = [
 
 HEADS: dict[str, type[Head]] = {
     "zero_shot": ZeroShotHead,
+    "zpe": ZpeHead,
+    "autoclip": AutoClipHead,
 }
 
 
