@@ -24,11 +24,11 @@ RANK = {
 }  # fmt: skip
 MEET_ONLY_IN_ENGINE = {"shards", "encoder", "labels", "tables"}
 HOMES = {
-    "ray": ("engine/backends/ray.py",),
+    "ray": ("engine/backends/ray",),
     "open_clip": ("encoder/", "labels/templates.py", "training/"),
     "boto3": ("storage/s3",),
     "botocore": ("storage/s3",),
-    "pyarrow": ("tables/", "curation/", "evaluation/", "api.py", "engine/worker.py"),
+    "pyarrow": ("tables/", "bench/", "curation/", "evaluation/", "api.py", "engine/worker.py"),
     "PIL": ("shards/decode", "shards/", "encoder/images.py", "training/"),
 }
 

@@ -17,7 +17,9 @@ from curator.storage import Router, Storage, StorageOptions, open_storage
 from curator.tables.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from curator.data import ColumnSpec
+    from collections.abc import Callable
+
+    from curator.data import ColumnSpec, Decoded, Preprocess
     from curator.encoder import Encoder
     from curator.engine.backends.local import Worker
     from curator.engine.backends.ray import RayResources
@@ -122,20 +124,39 @@ def open_encoder(config: Config) -> Encoder:
     )
 
 
+def _decode(config: Config, preprocess: Preprocess, cores: int) -> tuple[Callable[[bytes], Decoded], int]:
+    """The config's decoder and the threads that call it: here, or on CPU-only actors of its own."""
+    from curator.shards.decode import Decoder
+
+    settings = config.decode
+    decode = Decoder(
+        preprocess,
+        mode=settings.mode,
+        max_pixels=settings.max_pixels,
+        exif_orientation=settings.exif_orientation,
+    )
+    if not settings.actors:
+        return decode, settings.threads or cores
+    from curator.engine.backends.ray_decode import RayDecoder, threads_for
+
+    remote = RayDecoder(decode, actors=settings.actors, deadline_s=config.run.stall_s)
+    return remote, settings.threads or threads_for(settings.actors)
+
+
 def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWorker:
     """A worker around an open encoder and storage: loads or builds the text banks and puts the rooms together."""
     from curator.engine.intake import WorkerSettings
     from curator.engine.worker import ShardWorker
     from curator.labels.heads import prepare_heads
-    from curator.shards.decode import Decoder
     from curator.tables.schema import build_schema
 
     config = plan.config
     heads = prepare_heads(plan.label_sets, encoder, cache_dir=config.encoder.cache_dir)
     columns = [column for head in heads for column in head.columns]
+    decode, threads = _decode(config, encoder.preprocess, plan.cores)
     settings = WorkerSettings(
         batch_size=config.encoder.batch_size,
-        decode_threads=config.decode.threads or plan.cores,
+        decode_threads=threads,
         image_limit_s=config.decode.image_limit_s,
         row_group_rows=config.output.row_group_rows,
         caption=config.input.caption,
@@ -150,12 +171,7 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
     return ShardWorker(
         storage=storage,
         output=config.output.url,
-        decode=Decoder(
-            encoder.preprocess,
-            mode=config.decode.mode,
-            max_pixels=config.decode.max_pixels,
-            exif_orientation=config.decode.exif_orientation,
-        ),
+        decode=decode,
         encoder=encoder,
         heads=heads,
         columns=columns,
@@ -193,6 +209,8 @@ def require_paths(config: Config) -> None:
     """ConfigError unless the run knows its input and its output."""
     if not config.input.urls:
         raise ConfigError("no input: give --input SHARDS (a path, url, brace pattern, glob or @list)")
+    if config.decode.actors and config.run.backend != "ray":
+        raise ConfigError("decode.actors are Ray actors: set run.backend to ray, or decode.actors to 0")
     if not config.output.url:
         raise ConfigError("no output: give --output DIRECTORY or an s3:// prefix")
 

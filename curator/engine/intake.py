@@ -80,6 +80,9 @@ class Intake:
     def close(self) -> None:
         self._pool.close()
         self._batcher.close()
+        close = getattr(self._decode, "close", None)  # a decoder on remote actors holds them
+        if close is not None:
+            close()
 
     def admit(self, assembly: Assembly, sample: Sample) -> None:
         """Give the sample its row and send its image on; waits while too many images are under way."""
