@@ -13,7 +13,7 @@ from curator.engine.fleet import LeaseDone, WorkerLost, WorkerReady
 from curator.engine.ledger import make_plan
 from curator.engine.scheduler import Quarantine
 from tests.engine.drives import AGAIN, BROKEN, Run, stop_at
-from tests.engine.fleets import Act, ScriptedFleet, die, fail, hang, receipt_for, succeed
+from tests.engine.fleets import ScriptedFleet, die, fail, hang, receipt_for, succeed
 
 
 def test_all_shards_are_settled_and_counted() -> None:
@@ -150,12 +150,21 @@ def test_a_long_lease_that_ends_between_two_looks_is_not_taken_for_a_lost_one() 
 
 
 def test_a_worker_ended_by_the_watch_is_given_nothing_more() -> None:
-    """ScriptedFleet refuses leases for workers that are gone."""
-    script: dict[int, list[Act]] = {i: [hang, succeed] for i in range(2)}
-    run = Run(8, script, workers=3, stall_s=20, heartbeat_s=5)
-    run.fleet.in_flight = 3
-    assert run.run().totals.shards == 8
-    assert run.fleet.killed
+    """A shard in its free slot would be drawn into the loss. ScriptedFleet refuses such leases."""
+    run = Run(200, {0: [hang, succeed]}, stall_s=20, heartbeat_s=5)
+    due: list[tuple[float, LeaseDone]] = []
+
+    def in_half_a_second(fleet: ScriptedFleet, worker: str, lease: Lease) -> None:
+        due.append((run.clock.now + 0.5, LeaseDone(worker, lease, receipt_for(lease))))
+
+    def deliver() -> None:
+        while due and due[0][0] <= run.clock.now:
+            run.fleet.news.append(due.pop(0)[1])
+
+    run.fleet.script |= {shard.url: [in_half_a_second] for shard in run.shards[1:]}
+    run.fleet.on_wait.append(deliver)
+    assert run.run().totals.shards == 200
+    assert len(run.fleet.killed) == 1
 
 
 def test_receipts_of_an_earlier_content_are_dropped_once_the_new_one_is_done() -> None:

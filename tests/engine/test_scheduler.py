@@ -217,6 +217,8 @@ def test_a_straggler_is_issued_again_once_it_runs_far_longer_than_usual() -> Non
     assert take(scheduler, "quick") == Lease(second.shard, 2)
     assert take(scheduler, "other") == Lease(third.shard, 2)
     assert scheduler.lease("more") is None
+    clock.advance(1000)
+    assert scheduler.lease("more") is None, "two attempts are enough"
 
 
 @pytest.mark.parametrize("winner", ["slow", "quick"])
