@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from curator.api import label, open_dataset, relabel
     from curator.config import Config, load_config
     from curator.encoder import Encoder
-    from curator.engine.run import Summary
+    from curator.engine.progress import Summary
     from curator.shards.decode import Decoder
     from curator.shards.manifest import expand
     from curator.shards.reader import read_samples
@@ -33,7 +33,7 @@ _HOMES = {
     "Config": "curator.config",
     "Decoder": "curator.shards.decode",
     "Encoder": "curator.encoder",
-    "Summary": "curator.engine.run",
+    "Summary": "curator.engine.progress",
     "expand": "curator.shards.manifest",
     "label": "curator.api",
     "load_config": "curator.config",

@@ -11,8 +11,7 @@ from curator.config import Config, LabelSetConfig, load_config
 if TYPE_CHECKING:
     import pyarrow.dataset
 
-    from curator.engine.progress import Progress
-    from curator.engine.run import Summary
+    from curator.engine.progress import Progress, Summary
 
 
 def label(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from curator.engine.ledger import Plan
     from curator.engine.progress import Progress as RunProgress
-    from curator.engine.run import Summary
+    from curator.engine.progress import Summary
 
 logger = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from curator.bench.stages import (
 from curator.config import Config
 from curator.encoder import Encoder
 from curator.engine.compose import open_encoder, plan_worker, storage_of
-from curator.engine.progress import Progress
 from curator.engine.fleet import WorkerReady
+from curator.engine.progress import Progress
 from curator.engine.run import label
 from curator.errors import ConfigError
 from curator.labels.heads import Head, prepare_heads

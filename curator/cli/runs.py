@@ -15,8 +15,7 @@ from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, 
 
 if TYPE_CHECKING:
     from curator.config import Config
-    from curator.engine.progress import Progress
-    from curator.engine.run import Summary
+    from curator.engine.progress import Progress, Summary
 
 
 @contextmanager

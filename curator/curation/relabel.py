@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from curator.config import Config, digest_of
 from curator.data import Shard
-from curator.engine.compose import label_provenance, label_set_specs, open_encoder, storage_of
-from curator.engine.progress import Progress
+from curator.engine.compose import label_provenance, label_set_contents, label_set_specs, open_encoder, storage_of
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger
-from curator.engine.run import Summary, Work, ignore_progress, label, run_work
+from curator.engine.progress import Progress, Summary
+from curator.engine.run import Work, ignore_progress, label, run_work
 from curator.errors import ConfigError
 from curator.labels.heads import LabelSetSpec
 from curator.storage import Storage
@@ -89,10 +89,7 @@ def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[Relabe
         "schema_version": SCHEMA_VERSION,
         "source": digests,
         "config": [label_set.model_dump() for label_set in config.labels],
-        "label_sets": [
-            {"vocabulary": spec.vocabulary.digest, "templates": list(spec.templates), "options": dict(spec.options)}
-            for spec in specs
-        ],
+        "label_sets": label_set_contents(specs),
     }
     return (
         RelabelPlan(settled, digest_of(shaping), specs, digests["encoder_digest"], digests["precision"]),

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from curator.config import Config
 from curator.engine.ledger import Ledger
-from curator.engine.progress import Progress, Totals
-from curator.engine.run import Summary, ignore_progress, label
+from curator.engine.progress import Progress, Summary, Totals
+from curator.engine.run import ignore_progress, label
 from curator.errors import ConfigError
 from curator.storage import Storage
 from curator.tables.readers import open_part, part_url, parts

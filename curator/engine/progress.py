@@ -1,9 +1,9 @@
-"""How far a run has come, as values: sums over receipts, and what an observer is told. Decides nothing."""
+"""How far a run has come and how it ended, as values: totals, progress, summary. Decides nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,3 +64,43 @@ class Progress:
     working_s: float
     fleet: Mapping[str, Any]
     news: News | Quarantine | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended. ``totals`` are over every receipt of the output, ``this_run`` over those made now.
+
+    ``startup_s`` and ``first_shard_s`` count from the start of the run to the first worker's readiness and to the first
+    shard's end; None where there was neither.
+
+    ``status``: complete | over_budget | stopped | fleet_lost; ``exit_status`` as the process should give it.
+    """
+
+    output: str
+    status: str
+    exit_status: int
+    message: str
+    shards: Mapping[str, int]
+    totals: Mapping[str, Any]
+    this_run: Mapping[str, Any]
+    elapsed_s: float
+    config_digest: str
+    startup_s: float | None = None
+    first_shard_s: float | None = None
+    quarantined: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "output": self.output,
+            "status": self.status,
+            "exit_status": self.exit_status,
+            "message": self.message,
+            "shards": dict(self.shards),
+            "totals": dict(self.totals),
+            "this_run": dict(self.this_run),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "startup_s": self.startup_s,
+            "first_shard_s": self.first_shard_s,
+            "config_digest": self.config_digest,
+            "quarantined": [dict(letter) for letter in self.quarantined],
+        }

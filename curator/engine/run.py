@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from curator.config import Config
@@ -20,7 +20,7 @@ from curator.engine.driver import Driver, DriverSettings, FleetLostError, Stoppe
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger, Plan, make_plan
 from curator.engine.lock import RunLock
-from curator.engine.progress import Progress, Totals
+from curator.engine.progress import Progress, Summary, Totals
 from curator.engine.scheduler import Limits, Scheduler
 from curator.shards.manifest import expand
 from curator.storage import Storage
@@ -28,46 +28,6 @@ from curator.storage.urls import refuse_secrets
 from curator.tables.readers import part_url
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How a run ended. ``totals`` are over every receipt of the output, ``this_run`` over those made now.
-
-    ``startup_s`` and ``first_shard_s`` count from the start of the run to the first worker's readiness and to the first
-    shard's end; None where there was neither.
-
-    ``status``: complete | over_budget | stopped | fleet_lost; ``exit_status`` as the process should give it.
-    """
-
-    output: str
-    status: str
-    exit_status: int
-    message: str
-    shards: Mapping[str, int]
-    totals: Mapping[str, Any]
-    this_run: Mapping[str, Any]
-    elapsed_s: float
-    config_digest: str
-    startup_s: float | None = None
-    first_shard_s: float | None = None
-    quarantined: Sequence[Mapping[str, str]] = field(default_factory=tuple)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "output": self.output,
-            "status": self.status,
-            "exit_status": self.exit_status,
-            "message": self.message,
-            "shards": dict(self.shards),
-            "totals": dict(self.totals),
-            "this_run": dict(self.this_run),
-            "elapsed_s": round(self.elapsed_s, 3),
-            "startup_s": self.startup_s,
-            "first_shard_s": self.first_shard_s,
-            "config_digest": self.config_digest,
-            "quarantined": [dict(letter) for letter in self.quarantined],
-        }
 
 
 def ignore_progress(_: Progress) -> None:
@@ -158,8 +118,9 @@ def run_work(
     """Run ``work`` over what is not done yet, as ``config.run`` says, into ``config.output.url``; see ``label``."""
     ledger = Ledger(storage, config.output.url)
     ledger.check_run({"config_digest": work.config_digest}, work.shaping)
+    manifest = work.manifest()
     with RunLock(storage, ledger.root, ttl_s=config.run.lock_ttl_s) as lock:
-        plan = read_plan(config, work.manifest(), ledger)
+        plan = read_plan(config, manifest, ledger)
         todo = plan.todo[: config.input.max_shards]
         logger.info(
             "plan todo=%d of %d done=%d quarantined=%d", len(todo), len(plan.todo), plan.done, len(plan.quarantined)

@@ -11,7 +11,8 @@ import pyarrow.dataset
 from curator.config import Config
 from curator.curation.relabel import plan_relabel, relabel, wire_relabel
 from curator.engine.backends.local import LocalFleet
-from curator.engine.run import Summary, label
+from curator.engine.progress import Summary
+from curator.engine.run import label
 from curator.storage import Storage
 from tests.run.jobs import job_config, local_fleet, open_encoder, write_shards
 

@@ -1,0 +1,135 @@
+"""The command line as a user has it: exit codes, messages on standard error, JSON that a script can read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from curator.cli import app, main
+from tests.builders import make_samples, write_tar
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments of a small sound job, run in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        write_tar(tmp_path / "shards" / f"{number:03d}.tar", make_samples(6, seed=number))
+    (tmp_path / "labels.txt").write_text("dog\ncat\nhouse\n")
+    return [
+        "--input", "shards/{000..001}.tar", "--output", "out", "--set", f"encoder.name=local-dir:{tiny_encoder_dir}",
+        "--set", "encoder.precision=float32", "--set", "decode.threads=1",
+    ]  # fmt: skip
+
+
+def exit_status(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """What the ``curator`` command exits with."""
+    monkeypatch.setattr("sys.argv", ["curator", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    code = left.value.code
+    return 0 if code is None else int(code)
+
+
+def test_label_plan_status_verify(job: list[str], tmp_path: Path) -> None:
+    planned = json.loads(runner.invoke(app, ["plan", *job, "--json"]).stdout)
+    assert [shard["url"] for shard in planned["todo"]] == ["shards/000.tar", "shards/001.tar"]
+    assert not (tmp_path / "out").exists(), "planning changes nothing"
+
+    done = runner.invoke(app, ["label", *job, "--vocabulary", "labels.txt", "--top-k", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert (summary["status"], summary["totals"]["rows"]) == ("complete", 12)
+    assert summary["startup_s"] > 0
+
+    assert json.loads(runner.invoke(app, ["plan", *job, "--json"]).stdout)["done"] == 2
+    assert "2 shards done, 12 rows" in runner.invoke(app, ["status", "out"]).stdout
+    assert json.loads(runner.invoke(app, ["status", "out", "--json"]).stdout)["totals"] == summary["totals"]
+    assert json.loads(runner.invoke(app, ["verify", "out", "--json"]).stdout) == {"checked": 2, "problems": {}}
+
+
+def test_plain_lines_when_not_on_a_terminal(job: list[str]) -> None:
+    done = runner.invoke(app, ["label", *job])
+    assert done.exit_code == 0
+    assert "2/2 shards, 12 rows" in done.stderr
+    assert "complete: 2 shards done, 12 rows" in done.stdout
+    assert "\x1b" not in done.output
+
+
+def test_verify_fails_on_a_spoilt_part(job: list[str], tmp_path: Path) -> None:
+    runner.invoke(app, ["label", *job])
+    next((tmp_path / "out").glob("part-*")).unlink()
+    verified = runner.invoke(app, ["verify", "out"])
+    assert verified.exit_code == 1
+    assert "is missing" in verified.stdout
+
+
+def test_a_quarantined_shard_gives_status_1_and_retry_mends_it(job: list[str], tmp_path: Path) -> None:
+    shard = tmp_path / "shards" / "001.tar"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:3000])
+    failed = runner.invoke(app, ["label", *job])
+    assert failed.exit_code == 1
+    assert "quarantined: shards/001.tar" in failed.stdout
+    assert "shards/001.tar" in runner.invoke(app, ["status", "out"]).stdout
+    shard.write_bytes(whole)
+    assert runner.invoke(app, ["retry", "out"]).exit_code == 0
+    assert runner.invoke(app, ["verify", "out"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["label", "--output", "out"], "no input: give --input"),
+        (["label", "--input", "shards"], "no output: give --output"),
+        (["label", "--input", "nothing-*.tar", "--output", "out"], "nothing-*.tar"),
+        (["label", "--config", "absent.toml"], "absent.toml: no such config file"),
+        (["label", "--set", "encodr.name=x"], "did you mean 'encoder'?"),
+        (["label", "--set", "encoder.batchsize=4"], "did you mean 'batch_size'?"),
+        (["label", "--set", "encoder.batch_size=many"], "encoder.batch_size"),
+        (["label", "--input", "shards", "--output", "out", "--vocabulary", "absent.txt"], "absent.txt"),
+        (["status", "nowhere"], "no run has begun here"),
+    ],
+)
+def test_wrong_settings_exit_2_with_the_way_out(
+    arguments: list[str],
+    message: str,
+    job: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert exit_status(monkeypatch, *arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not Path("out").exists()
+
+
+def test_an_unknown_encoder_exits_2_with_the_nearest(
+    job: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status(monkeypatch, "label", *job, "--set", "encoder.name=ViT-B-23") == 2
+    assert "ViT-B-32" in capsys.readouterr().err
+
+
+def test_schema_and_encoders() -> None:
+    columns = json.loads(runner.invoke(app, ["schema", "--json"]).stdout)["columns"]
+    assert [column["name"] for column in columns][:3] == ["sample_id", "key", "shard"]
+    assert all(column["description"] for column in columns)
+    found = json.loads(runner.invoke(app, ["encoders", "vit-b-32", "--json"]).stdout)
+    assert {"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"} in found
+
+
+def test_demo_accounts_for_every_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = runner.invoke(app, ["demo"])
+    assert shown.exit_code == 0, shown.output
+    assert "html_instead_of_image" in shown.stdout
+    assert "truncated_image" in shown.stdout
+    assert "Every sample is accounted for" in shown.stdout
+    again = runner.invoke(app, ["demo"])
+    assert again.exit_code == 0
+    assert "nothing to do" in again.stdout
