@@ -105,7 +105,8 @@ class LabelSetConfig(Section):
     top_k: int = Field(5, gt=0)
     min_score: float = Field(0.0, ge=0.0, le=1.0)
     min_margin: float = Field(0.0, ge=0.0, le=1.0)
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict, description="the head's own: see curator/labels/README.md")
+    abstain: dict[str, Any] = Field(default_factory=dict, description="score, threshold: a column NAME_ood")
 
 
 class RunConfig(Section):

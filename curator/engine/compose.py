@@ -61,6 +61,7 @@ def label_set_specs(config: Config) -> tuple[LabelSetSpec, ...]:
                 min_score=label_set.min_score,
                 min_margin=label_set.min_margin,
                 options=label_set.options,
+                abstain=label_set.abstain,
             )
         )
         for label_set in config.labels
@@ -73,12 +74,22 @@ def plan_worker(config: Config) -> WorkerPlan:
     shaping = {
         "schema_version": SCHEMA_VERSION,
         "config": config.shaping(),
-        "label_sets": [
-            {"vocabulary": spec.vocabulary.digest, "templates": list(spec.templates), "options": dict(spec.options)}
-            for spec in specs
-        ],
+        "label_sets": label_set_contents(specs),
     }
     return WorkerPlan(config, digest_of(shaping), specs, cores_of(config))
+
+
+def label_set_contents(specs: Sequence[LabelSetSpec]) -> list[dict[str, object]]:
+    """What stood in the files that the label sets name: part of the digest of a run."""
+    return [
+        {
+            "vocabulary": spec.vocabulary.digest,
+            "templates": list(spec.templates),
+            "options": dict(spec.options),
+            "abstain": dict(spec.abstain),
+        }
+        for spec in specs
+    ]
 
 
 def cores_of(config: Config) -> int:

@@ -10,8 +10,11 @@ from typing import Protocol
 from curator.data import ColumnSpec, TextBank
 from curator.errors import ConfigError
 from curator.labels.banks import TextEncoder
+from curator.labels.heads.abstaining import abstaining
 from curator.labels.heads.autoclip import AutoClipHead
 from curator.labels.heads.base import Head, LabelSetSpec
+from curator.labels.heads.calibrated import CalibratedHead
+from curator.labels.heads.tags import TagsHead
 from curator.labels.heads.zero_shot import ZeroShotHead
 from curator.labels.heads.zpe import ZpeHead
 
@@ -28,6 +31,8 @@ __all__ = [
 
 HEADS: dict[str, type[Head]] = {
     "zero_shot": ZeroShotHead,
+    "calibrated": CalibratedHead,
+    "tags": TagsHead,
     "zpe": ZpeHead,
     "autoclip": AutoClipHead,
 }
@@ -85,7 +90,7 @@ def _head_class(spec: LabelSetSpec) -> type[Head]:
             raise ConfigError(
                 f"label set {spec.name!r}: head {spec.head} has no option {key!r}; {_nearest(key, head.OPTIONS)}"
             )
-    return head
+    return abstaining(head) if spec.abstain else head
 
 
 def _nearest(word: str, words: Mapping[str, object] | frozenset[str]) -> str:

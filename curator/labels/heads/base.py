@@ -23,7 +23,8 @@ _COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 class LabelSetSpec:
     """One label set: what is scored (``vocabulary``, ``templates``), by which head, and how it decides.
 
-    ``family`` auto is sigmoid where the encoder has a logit bias, else softmax. ``options`` are the head's own.
+    ``family`` auto is sigmoid where the encoder has a logit bias, else softmax. ``options`` are the head's own;
+    ``abstain`` says by what score any head abstains from foreign images (``heads/abstaining.py``), empty for none.
     """
 
     name: str
@@ -35,6 +36,7 @@ class LabelSetSpec:
     min_score: float = 0.0
     min_margin: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    abstain: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _COLUMN_NAME.fullmatch(self.name):
@@ -81,6 +83,7 @@ class Head(ABC):
             "family": spec.family,
             "decision": [spec.top_k, spec.min_score, spec.min_margin],
             "options": dict(spec.options),
+            "abstain": dict(spec.abstain),
             "banks": {role: bank.digest for role, bank in banks.items()},
             "scale": scale,
             "bias": bias,
