@@ -121,17 +121,21 @@ class ScriptedFleet:
 
     def wait(self, timeout_s: float) -> Sequence[News]:
         assert timeout_s <= 0.5
-        for action in self.on_wait:
-            action()
-        while self.dying:
-            self.lose(self.dying.pop(), "SIGKILL")
+        self._happen()
         if not self.news:
             self.clock.advance(timeout_s)
+            self._happen()
         news, self.news = self.news, []
         for item in news:
             if isinstance(item, (LeaseDone, LeaseFailed)):
                 self.moved.pop((item.worker, item.lease.shard.url), None)
         return news
+
+    def _happen(self) -> None:
+        for action in self.on_wait:
+            action()
+        while self.dying:
+            self.lose(self.dying.pop(), "SIGKILL")
 
     def standings(self) -> Mapping[str, Sequence[Standing] | None]:
         return {
