@@ -56,7 +56,8 @@ def members(tape: Tape) -> Iterator[Member]:
         stated = _number(header[124:136], begin)
         flag = header[156:157]
         if flag in b"LKxXg":
-            content = _extension(tape, stated, begin)
+            stored = _extension(tape, stated, begin)
+            content = stored[:stated]
             if flag == b"g":
                 _refuse_global(content, begin)
                 continue
@@ -64,6 +65,8 @@ def members(tape: Tape) -> Iterator[Member]:
             if extensions > _MAX_EXTENSIONS:
                 raise Damage(begin, f"more than {_MAX_EXTENSIONS} extended headers before one member", _REWRITE)
             if flag == b"L":
+                if stored[stated:].strip(b"\0"):
+                    raise Damage(begin, f"the long name at byte {begin} goes on after its end", _REWRITE)
                 name = _text(content.split(b"\0", 1)[0]) if name is None else name
             elif flag != b"K":
                 records = _pax(content, begin)
@@ -75,13 +78,13 @@ def members(tape: Tape) -> Iterator[Member]:
                 sparse = sparse or any(keyword.startswith(b"GNU.sparse.") for keyword in records)
             continue
         kind = _KINDS.get(flag, "other")
-        stored = _name(header)
-        if flag == b"\0" and stored.endswith("/"):
+        short = _name(header)
+        if flag == b"\0" and short.endswith("/"):
             kind = "directory"
         if flag == b"S":
             _skip_sparse_maps(tape, header)
         length = 0 if kind in _WITHOUT_CONTENT else stated if size is None else size
-        member = Member(stored if name is None else name, "sparse" if sparse else kind, length, tape.offset)
+        member = Member(short if name is None else name, "sparse" if sparse else kind, length, tape.offset)
         yield member
         after = member.offset + -(-length // BLOCK) * BLOCK
         if tape.offset < after:
@@ -104,7 +107,7 @@ def _number(field: bytes, begin: int) -> int:
         if field[0] != 0x80:
             raise Damage(begin, f"the tar header at byte {begin} has a negative number", _REWRITE)
         return int.from_bytes(field[1:], "big")
-    digits = field.split(b"\0", 1)[0].strip()
+    digits = field.rstrip(b"\0 ").lstrip()
     if not digits:
         return 0
     if digits.strip(b"01234567"):
@@ -122,8 +125,7 @@ def _extension(tape: Tape, size: int, begin: int) -> bytes:
     if size > _MAX_EXTENSION_BYTES:
         limit = _MAX_EXTENSION_BYTES
         raise Damage(begin, f"the extended header at byte {begin} has {size} bytes, more than {limit}", _REWRITE)
-    content = tape.take(-(-size // BLOCK) * BLOCK, "an extended header")
-    return content[:size]
+    return tape.take(-(-size // BLOCK) * BLOCK, "an extended header")
 
 
 def _pax(content: bytes, begin: int) -> dict[bytes, bytes]:

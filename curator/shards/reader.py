@@ -13,6 +13,7 @@ from curator.errors import ShardError
 from curator.shards.headers import Member, members
 from curator.shards.keys import SeenKeys
 from curator.shards.tape import Damage, Tape
+from curator.storage.urls import redact
 
 if TYPE_CHECKING:
     from curator.storage.base import ReadStream, Storage
@@ -127,7 +128,7 @@ class SampleReader(Iterator[Sample]):
             key_lost = None if draft is None or damage.complete else draft.key
             lost = "" if key_lost is None else f" (in or after sample {key_lost!r})"
             if not self._salvage:
-                raise ShardError(f"{self.url}: {damage.problem}{lost}; {damage.way_out}") from None
+                raise ShardError(f"{redact(self.url)}: {damage.problem}{lost}; {damage.way_out}") from None
             self.salvaged = f"{damage.problem}{lost}; {kept} whole samples before it are kept"
             if not damage.complete:
                 return
@@ -164,7 +165,7 @@ class SampleReader(Iterator[Sample]):
         return Reject("sample_too_large", f"the members up to {member.name!r} have more than {limit} bytes")
 
     def _error(self, key: str, offset: int, problem: str, way_out: str) -> ShardError:
-        return ShardError(f"{self.url}: sample {key!r}: {problem} (byte {offset}); {way_out}")
+        return ShardError(f"{redact(self.url)}: sample {key!r}: {problem} (byte {offset}); {way_out}")
 
 
 class _Draft:

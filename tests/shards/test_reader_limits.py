@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_a_chain_of_extended_headers_is_refused() -> None:
     link = with_header(tar_bytes([("x", b"name\0")])[:1024], type=b"L")
     with pytest.raises(ShardError, match="more than 8 extended headers"):
         read(link * 10_000)
+
+
+def test_a_long_name_with_a_wrong_length_is_no_other_name() -> None:
+    data = tar_bytes([("n" * 120 + ".jpg", b"content")], format=tarfile.GNU_FORMAT)
+    assert data[156:157] == b"L"
+    assert len(read(data)) == 1
+    with pytest.raises(ShardError, match="long name at byte 0 goes on after its end"):
+        read(with_header(data, size=2))
+    broken = data[:124] + b"0000000002\x004" + data[136:]
+    with pytest.raises(ShardError, match=r"octal"):
+        read(with_header(broken))
 
 
 def test_a_gzip_bomb_is_stopped() -> None:
