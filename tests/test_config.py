@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from curator.config import Config, digest_of, load_config
+from curator.config import Config, DecodeConfig, digest_of, load_config
 from curator.errors import ConfigError
 
 LABELS = {"vocabulary": "labels.txt"}
@@ -37,7 +37,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("[encodr]\nname = 'x'", "encodr", "did you mean 'encoder'?"),
         ("[run]\nsilence = 8", "run.silence", "did you mean 'silence_s'?"),
         ("[[labels]]\nvocabulary = 'a'\ntopk = 1", "labels.0.topk", "did you mean 'top_k'?"),
-        ("[decode]\nzzz = 8", "decode.zzz", "known keys: mode, max_pixels, exif_orientation, threads, image_limit_s"),
+        ("[decode]\nzzz = 8", "decode.zzz", f"known keys: {', '.join(DecodeConfig.model_fields)}"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_and_the_file(tmp_path: Path, text: str, key: str, hint: str) -> None:
