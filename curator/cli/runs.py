@@ -27,6 +27,7 @@ def _signals() -> Iterator[tuple[threading.Event, Callable[[], int | None]]]:
         caught.append(number)
         stop.set()
         if len(caught) > 1:
+            errors.print("stopping at once; run the same command again to resume", highlight=False)
             raise KeyboardInterrupt
         errors.print("stopping after the shards under way; once more to stop at once", highlight=False)
 

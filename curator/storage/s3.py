@@ -82,14 +82,23 @@ class S3Storage:
         return _S3Stream(url, answer["Body"])
 
     def read(self, url: str) -> bytes:
-        def attempt() -> bytes:
-            stream = self.open(url)
-            try:
-                return stream.read()
-            finally:
-                stream.close()
+        return self.backoff.call(lambda: self._read_once(url), url)
 
-        return self.backoff.call(attempt, url)
+    def _read_once(self, url: str) -> bytes:
+        # a range, because its answer says how long the object is, whatever Content-Length says of the body
+        try:
+            answer = self.request(url, "get_object", **self.address(url), Range="bytes=0-")
+        except PastTheEndError:
+            return b""
+        stream = _S3Stream(url, answer["Body"])
+        try:
+            data = stream.read()
+        finally:
+            stream.close()
+        total = str(answer.get("ContentRange", "")).rpartition("/")[2]
+        if total.isdigit() and int(total) != len(data):
+            raise RetryableError(f"{url}: the body ended at byte {len(data)} of {total}")
+        return data
 
     def write(self, url: str, data: bytes) -> Entry:
         return self._writes.put(url, data)

@@ -92,7 +92,8 @@ class S3Writes:
         return kept
 
     def _keeps_conditions(self, url: str) -> bool:
-        first = self.put(url, b"1", IfNoneMatch="*")
+        refused = ReplacedError(f"{url}: refused")
+        first = self._put_if(url, b"1", refused, IfNoneMatch="*")
         for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"00000000000000000000000000000000"'}):
             try:
                 self.put(url, b"2", **condition)
@@ -100,7 +101,7 @@ class S3Writes:
                 continue
             return False
         try:
-            self.put(url, b"3", IfMatch=f'"{first.etag}"')
+            self._put_if(url, b"3", refused, IfMatch=f'"{first.etag}"')
         except ReplacedError:
             return False
         return True

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from curator.engine.run import label
+from tests.faults.proxy import make_proxy
+from tests.faults.s3_server import s3_server
 from tests.run.jobs import Row, job_config, local_fleet, read_rows, write_shards
+
+__all__ = ["make_proxy", "s3_server"]
 
 
 @pytest.fixture(scope="session")

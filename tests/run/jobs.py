@@ -14,8 +14,9 @@ import torch
 from curator.config import Config
 from curator.encoder import Encoder
 from curator.engine.backends.local import LocalFleet
-from curator.engine.compose import plan_worker, wire_worker
-from curator.storage import Storage, open_storage
+from curator.engine.compose import plan_worker, storage_of, wire_worker
+from curator.storage import Storage
+from curator.tables.readers import parts
 from tests.builders import make_samples, write_tar
 
 LABELS = ["dog", "cat", "house", "tree", "a red circle", "sky"]
@@ -23,8 +24,9 @@ LABELS = ["dog", "cat", "house", "tree", "a red circle", "sky"]
 
 @dataclass(frozen=True)
 class Row:
-    """What must be equal between two runs, whatever the batches were."""
+    """What must be equal between two runs, whatever the batches were. ``shard`` is the name without its place."""
 
+    shard: str
     key: str
     index: int
     status: str
@@ -77,7 +79,7 @@ def local_fleet(config: Config, storage: Storage | None = None) -> LocalFleet:
     """The local backend around an encoder that all tests of the process share."""
     plan = plan_worker(config)
     encoder = open_encoder(config.encoder.name)
-    return LocalFleet(lambda: wire_worker(plan, encoder, storage or open_storage()), in_flight=config.run.in_flight)
+    return LocalFleet(lambda: wire_worker(plan, encoder, storage or storage_of(config)), in_flight=config.run.in_flight)
 
 
 def read_rows(output: str | Path) -> dict[str, Row]:
@@ -88,19 +90,39 @@ def read_rows(output: str | Path) -> dict[str, Row]:
         embedding = None if row["embedding"][0] is None else np.asarray(row["embedding"], np.float32)
         labels = tuple(label["label"] for label in row["labels"] or ())
         rows[row["sample_id"]] = Row(
-            row["key"], row["index"], row["status"], row["reason"], row["sha256"], labels, embedding
+            row["shard"].rsplit("/", 1)[-1],
+            row["key"],
+            row["index"],
+            row["status"],
+            row["reason"],
+            row["sha256"],
+            labels,
+            embedding,
         )
     assert len(rows) == table.num_rows, "a sample id occurs twice"
     return rows
 
 
-def assert_same_rows(found: dict[str, Row], expected: dict[str, Row]) -> None:
+def by_name(rows: dict[str, Row]) -> dict[tuple[str, str], Row]:
+    """(shard, key) -> Row: comparable between inputs that lie in different places."""
+    return {(row.shard, row.key): row for row in rows.values()}
+
+
+def fetch_rows(output: str, storage: Storage, folder: Path) -> dict[str, Row]:
+    """``read_rows`` of an output anywhere, by way of ``folder``."""
+    folder.mkdir()
+    for entry in parts(output, storage):
+        (folder / entry.url.rsplit("/", 1)[-1]).write_bytes(storage.read(entry.url))
+    return read_rows(folder)
+
+
+def assert_same_rows(found: dict[Any, Row], expected: dict[Any, Row]) -> None:
     """Row for row the same; embeddings to the rounding that another batch composition brings."""
     assert found.keys() == expected.keys()
     for identity, row in expected.items():
         other = found[identity]
-        assert (other.key, other.index, other.status, other.reason, other.sha256, other.labels) == (
-            row.key, row.index, row.status, row.reason, row.sha256, row.labels,
+        assert (other.shard, other.key, other.index, other.status, other.reason, other.sha256, other.labels) == (
+            row.shard, row.key, row.index, row.status, row.reason, row.sha256, row.labels,
         )  # fmt: skip
         assert (other.embedding is None) == (row.embedding is None)
         if row.embedding is not None:

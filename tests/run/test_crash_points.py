@@ -10,7 +10,8 @@ import pytest
 
 from curator.config import Config
 from curator.engine.maintain import verify_output
-from curator.engine.run import Summary, label
+from curator.engine.progress import Summary
+from curator.engine.run import label
 from curator.storage import open_storage
 from tests.run.crashing import Crash, CrashingStorage
 from tests.run.jobs import assert_same_rows, job_config, local_fleet, read_rows, write_shards

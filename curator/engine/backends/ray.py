@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -222,10 +224,25 @@ def _cause(error: RayError) -> str:
     return f"{type(error).__name__}: {(told or lines or ['no detail'])[0]}"
 
 
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's signal handlers: Ray puts in its own, under which SIGTERM aborts the driver."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: put in by something other than Python, which alone could put it back
+                signal.signal(number, handler)
+
+
 def connect(address: str | None, *, num_cpus: int | None = None) -> None:
     """Join the cluster at ``address`` (or RAY_ADDRESS), or start one on this machine where there is none.
 
     Does nothing where the process is already connected. Logs of the actors stay in Ray's own files.
     """
-    if not ray.is_initialized():
+    if ray.is_initialized():
+        return
+    with _own_signals():
         ray.init(address=address, num_cpus=num_cpus, log_to_driver=False, configure_logging=False)
