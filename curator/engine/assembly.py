@@ -6,10 +6,11 @@ model or storage.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +56,24 @@ class Assembly:
         self._fault: BaseException | None = None
         self._changed = threading.Condition()
         self._stage = "read"
+        self._waits = False
         self._moved_at = time.monotonic()
 
-    def standing(self) -> Standing:
+    def standing(self, waits_for: str = "device") -> Standing:
+        """Where the lease stands: in its own stage or, while it waits for the shared threads, in theirs."""
         shard = self.lease.shard
         idle_s = time.monotonic() - self._moved_at
-        return Standing(shard.id, shard.url, self.lease.attempt, self._stage, self._settled, idle_s)
+        stage = waits_for if self._waits else self._stage
+        return Standing(shard.id, shard.url, self.lease.attempt, stage, self._settled, idle_s)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The lease's thread can do nothing before the shared threads have."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
 
     def move(self, stage: str) -> None:
         """Say that the lease moved: the watchdog counts from here."""
@@ -154,5 +167,6 @@ class Assembly:
                     break
                 if not wait:
                     return None
-                self._changed.wait(timeout=1.0)
+                with self.waiting():
+                    self._changed.wait(timeout=1.0)
         return block.take(self.lease.shard.url)

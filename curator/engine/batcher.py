@@ -94,8 +94,14 @@ class DeviceBatcher:
             threading.Thread(target=self._label_loop, name="curator-label", daemon=True),
         ]
         self.busy_s = 0.0
+        self._labelling = False
         for thread in self._threads:
             thread.start()
+
+    @property
+    def stage(self) -> str:
+        """What the rows under way wait for: the heads while these are at work, else the device."""
+        return "label" if self._labelling else "device"
 
     def put(self, slot: Slot) -> None:
         self._slots.put(slot)
@@ -142,9 +148,12 @@ class DeviceBatcher:
         while (launched := self._embedded.get()) is not None:
             try:
                 free_at = self._wait(launched, free_at)
+                self._labelling = True
                 self._label(launched.batch, launched.vectors)
             except BaseException as error:
                 self._fail(launched.batch, error)
+            finally:
+                self._labelling = False
 
     def _wait(self, launched: _Launched, free_at: float) -> float:
         """Wait for the device's work on a batch and account for it: from its launch, or from the end of the one before.

@@ -77,6 +77,11 @@ class Intake:
     def left_behind(self) -> int:
         return self._pool.left_behind
 
+    @property
+    def stage(self) -> str:
+        """The shared stage that a waiting lease waits for."""
+        return self._batcher.stage
+
     def close(self) -> None:
         self._pool.close()
         self._batcher.close()
@@ -93,7 +98,7 @@ class Intake:
             assembly.settle_rejected(self._record(sample, index, reject=reject))
             return
         waited_s = 0.0
-        while not self._permits.acquire(timeout=1.0):
+        while not self._acquire(assembly):
             waited_s += 1.0
             if assembly.over:
                 return
@@ -106,6 +111,12 @@ class Intake:
                 late=lambda limit_s: self._settle_late(assembly, sample, index, data, limit_s),
             )
         )
+
+    def _acquire(self, assembly: Assembly) -> bool:
+        if self._permits.acquire(blocking=False):
+            return True
+        with assembly.waiting():
+            return self._permits.acquire(timeout=1.0)
 
     def _decode_one(self, job: Job, assembly: Assembly, sample: Sample, index: int, data: bytes) -> None:
         started = time.perf_counter()

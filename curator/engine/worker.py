@@ -64,12 +64,7 @@ class ShardWorker:
     def standings(self) -> list[Standing]:
         """Where every lease stands, for the watchdog."""
         with self._lock:
-            return [assembly.standing() for assembly in self._assemblies.values()]
-
-    @property
-    def left_behind(self) -> int:
-        """Decode threads stuck for good: a worker with many of them is better replaced."""
-        return self._intake.left_behind
+            return [assembly.standing(self._intake.stage) for assembly in self._assemblies.values()]
 
     def close(self) -> None:
         """End every lease, then the threads. Nothing half-written stays."""
