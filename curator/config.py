@@ -121,7 +121,7 @@ class RunConfig(Section):
     silence_s: float = Field(60.0, gt=0, description="a worker that does not answer for so long is ended")
     heartbeat_s: float = Field(5.0, gt=0)
     startup_s: float = Field(900.0, gt=0)
-    worker_losses: int = Field(20, gt=0)
+    worker_losses: int = Field(10, gt=0, description="deaths in a row, for each worker of the fleet, that end the run")
     reject_budget: float = Field(0.05, ge=0.0, le=1.0, description="share of rejected samples that is still a success")
     quarantine_budget: float = Field(0.0, ge=0.0, le=1.0, description="share of quarantined shards, likewise")
     prune: bool = Field(False, description="remove the rows of shards that the input no longer names")
@@ -165,7 +165,11 @@ class Config(Section):
         return labels
 
     def shaping(self) -> dict[str, Any]:
-        """The settings that shape rows: what two runs must share to write into one dataset."""
+        """The settings that shape rows, as far as they stand in the config: what two runs must share in one dataset.
+
+        Files (vocabularies, templates, options that name one) are left out: their contents count, not where they lie.
+        """
+        files = {"vocabulary", "templates", "options", "abstain"}
         decode = self.decode.model_dump(include={"mode", "max_pixels", "exif_orientation"})
         encoder = self.encoder.model_dump(include={"name", "pretrained", "precision"})
         return {
@@ -173,7 +177,7 @@ class Config(Section):
             "output": self.output.model_dump(include={"embedding_dtype"}),
             "encoder": encoder,
             "decode": decode,
-            "labels": [label_set.model_dump() for label_set in self.labels],
+            "labels": [label_set.model_dump(exclude=files) for label_set in self.labels],
         }
 
 

@@ -179,7 +179,6 @@ def shaped(**values: Any) -> str:
         {"labels": [{**LABELS, "name": "b"}]},
         {"labels": [{**LABELS, "top_k": 1}]},
         {"labels": [{**LABELS, "min_score": 0.1}]},
-        {"labels": [{**LABELS, "options": {"x": 1}}]},
     ],
 )
 def test_what_shapes_rows_changes_the_digest(values: dict[str, Any]) -> None:

@@ -6,14 +6,14 @@ Owns no loop and no retry: the engine drives it as it drives the main job, a lea
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from curator.config import Config, digest_of
 from curator.data import Shard
-from curator.engine.compose import label_provenance, label_set_contents, label_set_specs, open_encoder, storage_of
+from curator.engine.compose import label_provenance, label_set_specs, open_encoder, shaping_labels, storage_of
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger
 from curator.engine.progress import Progress, Summary
@@ -34,10 +34,14 @@ class RelabelPlan:
     """All that a relabelling worker needs to build itself, anywhere. ``precision`` is that of the stored embeddings."""
 
     config: Config
-    config_digest: str
+    shaping: Mapping[str, Any]
     label_sets: tuple[LabelSetSpec, ...]
     encoder_digest: str
     precision: str
+
+    @property
+    def config_digest(self) -> str:
+        return digest_of(self.shaping)
 
     def __call__(self) -> RelabelWorker:
         return wire_relabel(self, open_encoder(self.config), storage_of(self.config))
@@ -58,7 +62,7 @@ def relabel(
     changed in the source is done again, as in the main job. Raises ConfigError where the run cannot begin.
     """
     plan, storage = plan_relabel(config, storage)
-    work = Work(lambda: _manifest(plan.config, storage), plan, plan.config_digest, _shaping(plan))
+    work = Work(lambda: _manifest(plan.config, storage), plan, plan.config_digest, plan.shaping)
     return run_work(work, plan.config, storage, observe=observe, stop=stop, fleet=fleet)
 
 
@@ -88,13 +92,10 @@ def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[Relabe
     shaping = {
         "schema_version": SCHEMA_VERSION,
         "source": digests,
-        "config": [label_set.model_dump() for label_set in config.labels],
-        "label_sets": label_set_contents(specs),
+        "encoder": settled.encoder.model_dump(include={"name", "pretrained", "precision"}),
+        "labels": shaping_labels(settled, specs),
     }
-    return (
-        RelabelPlan(settled, digest_of(shaping), specs, digests["encoder_digest"], digests["precision"]),
-        storage,
-    )
+    return RelabelPlan(settled, shaping, specs, digests["encoder_digest"], digests["precision"]), storage
 
 
 def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> Config:
@@ -105,14 +106,6 @@ def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> C
     if encoder["precision"] == "auto":
         encoder["precision"] = precision
     return Config.model_validate({**config.model_dump(), "encoder": encoder})
-
-
-def _shaping(plan: RelabelPlan) -> dict[str, Any]:
-    config = plan.config
-    return {
-        "encoder": config.encoder.model_dump(include={"name", "pretrained", "precision"}),
-        "labels": [label_set.model_dump() for label_set in config.labels],
-    }
 
 
 def _manifest(config: Config, storage: Storage) -> Iterator[Shard]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curator.config import Config, digest_of
 from curator.errors import ConfigError
@@ -31,9 +31,13 @@ class WorkerPlan:
     """All that a worker needs to build itself, anywhere: picklable, vocabularies inside, no credentials."""
 
     config: Config
-    config_digest: str
+    shaping: Mapping[str, Any]
     label_sets: tuple[LabelSetSpec, ...]
     cores: int
+
+    @property
+    def config_digest(self) -> str:
+        return digest_of(self.shaping)
 
     def __call__(self) -> Worker:
         return build_worker(self)
@@ -69,26 +73,23 @@ def label_set_specs(config: Config) -> tuple[LabelSetSpec, ...]:
 
 
 def plan_worker(config: Config) -> WorkerPlan:
-    """Read what the driver must read (vocabularies, templates) and fix the digest of everything that shapes rows."""
+    """Read what the driver must read (vocabularies, templates): with it, all that shapes rows is known."""
     specs = label_set_specs(config)
-    shaping = {
-        "schema_version": SCHEMA_VERSION,
-        "config": config.shaping(),
-        "label_sets": label_set_contents(specs),
-    }
-    return WorkerPlan(config, digest_of(shaping), specs, cores_of(config))
+    shaping = {"schema_version": SCHEMA_VERSION, **config.shaping(), "labels": shaping_labels(config, specs)}
+    return WorkerPlan(config, shaping, specs, cores_of(config))
 
 
-def label_set_contents(specs: Sequence[LabelSetSpec]) -> list[dict[str, object]]:
-    """What stood in the files that the label sets name: part of the digest of a run."""
+def shaping_labels(config: Config, specs: Sequence[LabelSetSpec]) -> list[dict[str, Any]]:
+    """The label sets by their settings and by digests of what stood in the files that they name."""
     return [
         {
+            **settings,
             "vocabulary": spec.vocabulary.digest,
-            "templates": list(spec.templates),
-            "options": dict(spec.options),
-            "abstain": dict(spec.abstain),
+            "templates": digest_of(list(spec.templates)),
+            "options": digest_of(dict(spec.options)),
+            "abstain": digest_of(dict(spec.abstain)),
         }
-        for spec in specs
+        for settings, spec in zip(config.shaping()["labels"], specs, strict=True)
     ]
 
 

@@ -229,6 +229,8 @@ def _batches(urls: Iterable[str], size: int) -> Iterator[list[str]]:
 
 def _differences(old: Any, new: Any, path: str = "") -> str:
     """The settings that differ, by name: what a user needs to see which of the two runs is the mistake."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = dict(enumerate(old)), dict(enumerate(new))
     if isinstance(old, dict) and isinstance(new, dict):
         paths = {name: f"{path}.{name}" if path else name for name in {*old, *new}}
         found = [_differences(old.get(name), new.get(name), place) for name, place in paths.items()]

@@ -102,7 +102,7 @@ def label(
     storage = storage or storage_of(config)
     config = learn_conditions(config, storage)
     plan = plan_worker(config)
-    work = Work(lambda: _manifest(config, storage), plan, plan.config_digest, config.shaping())
+    work = Work(lambda: _manifest(config, storage), plan, plan.config_digest, plan.shaping)
     return run_work(work, config, storage, observe=observe, stop=stop, fleet=fleet)
 
 
@@ -185,7 +185,7 @@ class _Run:
             heartbeat_s=run.heartbeat_s,
             silence_s=run.silence_s,
             startup_s=run.startup_s,
-            worker_losses=run.worker_losses,
+            worker_losses=run.worker_losses * (self.config.ray.workers if run.backend == "ray" else 1),
             max_seconds=run.max_seconds,
             grace_s=run.grace_s,
         )

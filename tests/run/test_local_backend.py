@@ -224,3 +224,21 @@ def test_no_label_set_still_embeds(folder: Path, tiny_encoder_dir: Path, tmp_pat
     config = changed(job_config(folder, tiny_encoder_dir, tmp_path / "out"))
     config = Config.model_validate({**config.model_dump(), "labels": []})
     assert run(config).status == "complete"
+
+
+def test_the_contents_of_label_files_count_and_not_where_they_lie(
+    folder: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    config = job_config(folder, tiny_encoder_dir, tmp_path / "out")
+    run(config)
+    moved = tmp_path / "elsewhere.txt"
+    (tmp_path / "labels.txt").rename(moved)
+    tree = config.model_dump(mode="json")
+    tree["labels"][0]["vocabulary"] = str(moved)
+    assert run(Config.model_validate(tree)).this_run["shards"] == 0
+    moved.write_text("something\nelse\n")
+    with pytest.raises(ConfigError, match=r"labels\.0\.vocabulary was '\w+', is '\w+'"):
+        run(Config.model_validate(tree))
+    tree["labels"][0] |= {"vocabulary": str(moved), "options": {"scale": 10.0}}
+    with pytest.raises(ConfigError, match=r"labels\.0\.options"):
+        run(Config.model_validate(tree))
