@@ -57,8 +57,10 @@ def zpe_select(scores: Tensor, threshold: float) -> Tensor:
     # torch.median takes the lower of two middle values; the formula wants their mean
     middle = scores.float().quantile(0.5)
     deviation = (scores - middle).abs().quantile(0.5)
-    kept: Tensor = (scores - middle) > threshold * deviation
-    return kept if bool(kept.any()) or bool(deviation > 0) else torch.ones_like(kept)
+    kept: Tensor = (scores - middle).gt(threshold * deviation)
+    if not bool(kept.any()) and float(deviation) == 0:
+        return torch.ones_like(kept)
+    return kept
 
 
 def weighted_classes(templates: Tensor, weights: Tensor) -> Tensor:
@@ -67,7 +69,7 @@ def weighted_classes(templates: Tensor, weights: Tensor) -> Tensor:
     Their products with an image are the weighted means of its logits, which is ZPE's final score up to
     the factor sum_p w_p / T that no decision depends on.
     """
-    return torch.tensordot(weights.float() / weights.float().sum(), templates.float(), dims=1)
+    return torch.einsum("t,tcd->cd", weights.float() / weights.float().sum(), templates.float())
 
 
 def autoclip(cosines: Tensor, *, beta: float = 0.85) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,15 @@ from curator.labels.heads.abstaining import abstaining
 from curator.labels.heads.autoclip import AutoClipHead
 from curator.labels.heads.base import Head, LabelSetSpec
 from curator.labels.heads.calibrated import CalibratedHead
+from curator.labels.heads.chils import ChilsHead
+from curator.labels.heads.context import IdealWordsHead, PerceptionClipHead
+from curator.labels.heads.corrected import RoboShotHead, StackingHead
+from curator.labels.heads.cupl import CuplHead
+from curator.labels.heads.dclip import DclipHead, WaffleHead
+from curator.labels.heads.local import DisclipHead, FuddHead
+from curator.labels.heads.loki import LokiHead
 from curator.labels.heads.tags import TagsHead
+from curator.labels.heads.trees import RelativesHead, SmoothHead, TreeHead
 from curator.labels.heads.zero_shot import ZeroShotHead
 from curator.labels.heads.zpe import ZpeHead
 
@@ -35,6 +43,20 @@ HEADS: dict[str, type[Head]] = {
     "tags": TagsHead,
     "zpe": ZpeHead,
     "autoclip": AutoClipHead,
+    "cupl": CuplHead,
+    "dclip": DclipHead,
+    "waffle": WaffleHead,
+    "fudd": FuddHead,
+    "disclip": DisclipHead,
+    "chils": ChilsHead,
+    "tree": TreeHead,
+    "smooth": SmoothHead,
+    "relatives": RelativesHead,
+    "loki": LokiHead,
+    "perceptionclip": PerceptionClipHead,
+    "ideal_words": IdealWordsHead,
+    "roboshot": RoboShotHead,
+    "stacking": StackingHead,
 }
 
 

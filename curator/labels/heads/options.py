@@ -115,7 +115,7 @@ def by_label(spec: LabelSetSpec, key: str) -> dict[int, tuple[str, ...]]:
     rows = label_rows(spec.vocabulary)
     found: dict[int, tuple[str, ...]] = {}
     for name, value in mapping(spec, key).items():
-        if (row := rows.get(_plain(name))) is not None:
+        if (row := rows.get(plain(name))) is not None:
             found[row] = texts(spec, f"{key} of {name!r}", value)
     return found
 
@@ -135,7 +135,7 @@ def require_all(spec: LabelSetSpec, key: str, found: Collection[int]) -> None:
 
 def label_row(spec: LabelSetSpec, what: str, name: Any) -> int:
     """The position of the label with this id or name. ConfigError with the nearest one."""
-    row = label_rows(spec.vocabulary).get(_plain(name)) if isinstance(name, str) else None
+    row = label_rows(spec.vocabulary).get(plain(name)) if isinstance(name, str) else None
     if row is None:
         close = difflib.get_close_matches(str(name), spec.vocabulary.names, n=1)
         raise fault(
@@ -146,11 +146,12 @@ def label_row(spec: LabelSetSpec, what: str, name: Any) -> int:
 
 def label_rows(vocabulary: Vocabulary) -> dict[str, int]:
     """Positions by plain name and by plain id; an id goes before another label's name."""
-    rows = {_plain(label.name): row for row, label in reversed(list(enumerate(vocabulary.labels)))}
-    return {**rows, **{_plain(label.id): row for row, label in enumerate(vocabulary.labels)}}
+    rows = {plain(label.name): row for row, label in reversed(list(enumerate(vocabulary.labels)))}
+    return {**rows, **{plain(label.id): row for row, label in enumerate(vocabulary.labels)}}
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name as it is compared: case, ``_``, ``-`` and white space do not count."""
     return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
 
 

@@ -1,0 +1,121 @@
+"""Owns the heads that correct the plain one: directions projected out or boosted (RoboShot), biases by label group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from curator.data import ColumnValues, Embeddings, TextBank
+from curator.labels.banks import TextEncoder, build_bank, text_bank
+from curator.labels.heads.base import LabelSetSpec
+from curator.labels.heads.options import fault, label_row, mapping, texts, with_contents
+from curator.labels.heads.zero_shot import ZeroShotHead
+
+
+class RoboShotHead(ZeroShotHead):
+    """Zero-shot after projecting spurious directions out of the image and doubling useful ones (Adila et al. 2024).
+
+    Option ``pairs``: {"spurious": [["a photo of a bird on land", "a photo of a bird on water"], …], "useful": […]}; a
+    direction is the difference of a pair's embeddings. Others as ``zero_shot``. The stored embedding is not changed.
+    """
+
+    OPTIONS = ZeroShotHead.OPTIONS | {"pairs"}
+
+    @classmethod
+    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
+        spec = with_contents(spec, "pairs")
+        pairs(spec)
+        return spec
+
+    @classmethod
+    def prepare(cls, spec: LabelSetSpec, encoder: TextEncoder, cache_dir: str | Path | None) -> Mapping[str, TextBank]:
+        banks = {"labels": build_bank(spec.vocabulary, spec.templates, encoder, cache_dir=cache_dir)}
+        for role, found in pairs(spec).items():
+            if found:
+                sides = [side for pair in found for side in pair]
+                banks[role] = text_bank(sides, encoder, cache_dir=cache_dir)
+        return banks
+
+    def __init__(self, spec: LabelSetSpec, banks: Mapping[str, TextBank], *, scale: float, bias: float | None) -> None:
+        from curator.kernels.context import orthonormal
+
+        super().__init__(spec, banks, scale=scale, bias=bias)
+        none = self._bank.vectors.new_zeros(0, self._bank.vectors.shape[1])
+        spans = {
+            role: orthonormal(banks[role].vectors[0::2] - banks[role].vectors[1::2]) if role in banks else none
+            for role in ("spurious", "useful")
+        }
+        self._reject, self._boost = spans["spurious"], spans["useful"]
+
+    def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
+        from curator.kernels.context import robustify
+
+        device = embeddings.vectors.device
+        if self._reject.device != device:
+            self._reject, self._boost = self._reject.to(device), self._boost.to(device)
+        return super().__call__(replace(embeddings, vectors=robustify(embeddings.vectors, self._reject, self._boost)))
+
+
+def pairs(spec: LabelSetSpec) -> dict[str, list[tuple[str, ...]]]:
+    """The pairs of texts of each role. ConfigError where there is none at all, or one is not a pair."""
+    table = mapping(spec, "pairs")
+    for key in table:
+        if key not in ("spurious", "useful"):
+            raise fault(spec, f"pairs has the key {key!r}; use spurious and useful")
+    found = {}
+    for role in ("spurious", "useful"):
+        found[role] = [texts(spec, f"a pair of {role}", pair) for pair in table.get(role, ())]
+        for pair in found[role]:
+            if len(pair) != 2:
+                raise fault(spec, f"{role} has {list(pair)!r}; a pair is two different texts")
+    if not any(found.values()):
+        raise fault(spec, "pairs holds no pair; list some under spurious or useful")
+    return found
+
+
+class StackingHead(ZeroShotHead):
+    """Zero-shot with a bias subtracted from the logits of each group of labels (calibrated stacking, Chao et al. 2016).
+
+    Options: ``biases``, {"label or group": number, …} in units of logits (or of ``scale`` times a cosine); ``groups``,
+    {"group": ["label", …], …}. A label's bias is its own plus its groups'. Others as ``zero_shot``.
+    """
+
+    OPTIONS = ZeroShotHead.OPTIONS | {"biases", "groups"}
+
+    @classmethod
+    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
+        spec = with_contents(with_contents(spec, "biases"), "groups", required=False)
+        label_biases(spec)
+        return spec
+
+    def __init__(self, spec: LabelSetSpec, banks: Mapping[str, TextBank], *, scale: float, bias: float | None) -> None:
+        import torch
+
+        super().__init__(spec, banks, scale=scale, bias=bias)
+        assert self._scale is not None
+        # One more dimension, 1 in every image: the product then has the bias, whatever ranks it.
+        taken = torch.tensor(label_biases(spec)) / -self._scale
+        self._vectors = torch.cat([self._vectors, taken.to(self._vectors.dtype).unsqueeze(1)], dim=1)
+
+    def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
+        import torch
+
+        ones = torch.ones_like(embeddings.vectors[:, :1])
+        return super().__call__(replace(embeddings, vectors=torch.cat([embeddings.vectors, ones], dim=1)))
+
+
+def label_biases(spec: LabelSetSpec) -> list[float]:
+    """What is subtracted from each label's logit, in the order of the vocabulary."""
+    members: dict[str, list[int]] = {}
+    if spec.options.get("groups") is not None:
+        for group, names in mapping(spec, "groups").items():
+            what = f"group {group!r}"
+            members[group] = [label_row(spec, what, name) for name in texts(spec, what, names)]
+    biases = [0.0] * len(spec.vocabulary)
+    for name, value in mapping(spec, "biases").items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+            raise fault(spec, f"the bias of {name!r} is {value!r}; it must be a number")
+        for row in members.get(name) or [label_row(spec, "biases", name)]:
+            biases[row] += float(value)
+    return biases

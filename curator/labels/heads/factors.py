@@ -1,0 +1,93 @@
+"""Owns contextual factors as options: their values, their combinations and the prompts of labels in them.
+
+Knows no head. The form is PerceptionCLIP's published one: {factor: {value: [description, ...]}}.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from curator.data import ColumnSpec, TextBank
+from curator.labels.heads.options import fault, mapping, text, texts
+from curator.labels.templates import fill
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from curator.labels.heads.base import LabelSetSpec
+
+_MOST_TEXTS = 1_000_000
+_COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The factors in use. ``values[f]`` maps a value's name to its descriptions; combinations run the last fastest."""
+
+    names: tuple[str, ...]
+    values: tuple[Mapping[str, tuple[str, ...]], ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(map(len, self.values))
+
+    @property
+    def combinations(self) -> int:
+        return math.prod(self.sizes)
+
+    def phrases(self) -> list[tuple[str, ...]]:
+        """For each combination of values, what may stand after the label: ``, on grass, at night`` or nothing."""
+        found = []
+        for chosen in itertools.product(*(factor.values() for factor in self.values)):
+            parts = ([part for part in each if part] for each in itertools.product(*chosen))
+            found.append(tuple(dict.fromkeys("".join(f", {part}" for part in each) for each in parts)))
+        return found
+
+    def bank(self, factor: int, vectors: Tensor) -> TextBank:
+        """The values of one factor as a bank, for a column of labels."""
+        names = tuple(self.values[factor])
+        return TextBank(names, names, vectors, self.names[factor])
+
+
+def factors_of(spec: LabelSetSpec) -> Factors:
+    """The factors that ``use`` lists (all by default). ConfigError where one is unknown or not of the form."""
+    table = mapping(spec, "factors")
+    used = texts(spec, "use", spec.options.get("use", list(table)))
+    found = []
+    for name in used:
+        if name not in table:
+            raise fault(spec, f"use lists the factor {name!r}; factors has {', '.join(table)}")
+        if not _COLUMN_NAME.fullmatch(name):
+            raise fault(spec, f"the factor {name!r} must be snake_case: it becomes part of a column's name")
+        values = table[name]
+        if not isinstance(values, Mapping) or len(values) < 2:
+            raise fault(spec, f"the factor {name!r} must be a table of two values or more, each a list of descriptions")
+        found.append({value: texts(spec, f"{name} {value!r}", own) or ("",) for value, own in values.items()})
+    if not found:
+        raise fault(spec, "use lists no factor")
+    factors = Factors(used, tuple(found))
+    count = len(spec.vocabulary) * sum(map(len, factors.phrases()))
+    if count > _MOST_TEXTS:
+        raise fault(spec, f"{count} prompts of labels in contexts are too many; use fewer factors at a time")
+    return factors
+
+
+def prompts_in(spec: LabelSetSpec, factors: Factors, names: Sequence[str]) -> list[list[str]]:
+    """The prompts of every name in every combination, name-major: ``main`` filled, the context, a full stop."""
+    main = text(spec, "main", "a photo of a {}").rstrip(".")
+    if main.count("{}") != 1:
+        raise fault(spec, f"main {main!r} must hold {{}} once, where the label goes")
+    phrases = factors.phrases()
+    return [[f"{fill(main, name)}{phrase}." for phrase in own] for name in names for own in phrases]
+
+
+def factor_columns(spec: LabelSetSpec, factors: Factors) -> tuple[ColumnSpec, ...]:
+    """A column of labels for every factor, its values by probability."""
+    return tuple(
+        ColumnSpec(f"{spec.name}_{name}", "labels", f"Values of {name} by probability") for name in factors.names
+    )
