@@ -12,20 +12,35 @@ from __future__ import annotations
 
 import logging
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from curator.errors import ConfigError, CuratorError, ExistsError, NotFoundError, ReplacedError
 from curator.storage.base import Entry
+from curator.storage.options import StorageOptions
 from curator.storage.s3_errors import is_unknown_condition
 from curator.storage.urls import join
-
-if TYPE_CHECKING:
-    from curator.storage.s3 import S3Storage
 
 logger = logging.getLogger(__name__)
 _MARK = "curator-write"
 _MIN_PART_BYTES = 5 * 1024 * 1024  # S3's own bound for every part but the last
 _MAX_PARTS = 10_000
+
+
+class Requests(Protocol):
+    """What writing needs of the S3 storage: its requests, tried again on faults and with failures as verdicts."""
+
+    options: StorageOptions
+    conditional_writes: bool
+
+    def stat(self, url: str) -> Entry: ...
+
+    def delete(self, url: str) -> None: ...
+
+    def head(self, url: str) -> dict[str, Any]: ...
+
+    def address(self, url: str) -> dict[str, str]: ...
+
+    def call(self, url: str, operation: str, **arguments: Any) -> dict[str, Any]: ...
 
 
 def entry_of(url: str, head: dict[str, Any]) -> Entry:
@@ -36,7 +51,7 @@ def entry_of(url: str, head: dict[str, Any]) -> Entry:
 class S3Writes:
     """Small objects: plain, exclusive and compare-and-swap PUTs."""
 
-    def __init__(self, storage: S3Storage) -> None:
+    def __init__(self, storage: Requests) -> None:
         self._storage = storage
 
     def put(self, url: str, data: bytes, mark: str | None = None, **condition: str) -> Entry:
@@ -125,7 +140,7 @@ class S3Writes:
         return entry
 
 
-def marked(storage: S3Storage, url: str, mark: str) -> Entry | None:
+def marked(storage: Requests, url: str, mark: str) -> Entry | None:
     """The object at ``url`` if it is the one that was written with ``mark``."""
     try:
         head = storage.head(url)
@@ -140,7 +155,7 @@ class S3Upload:
     A write or commit that fails aborts the upload, so that no parts are left to be paid for.
     """
 
-    def __init__(self, storage: S3Storage, url: str) -> None:
+    def __init__(self, storage: Requests, url: str) -> None:
         self._storage = storage
         self._url = url
         self._address = storage.address(url)
