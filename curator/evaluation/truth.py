@@ -1,0 +1,75 @@
+"""Owns where the true labels of samples stand: a field of their json, their caption, or a CSV file. Knows no head."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from curator.errors import ConfigError
+
+Truth: TypeAlias = "Callable[[str, str, str | None, bytes | None], tuple[str, ...] | None]"
+"""From sample_id, key, caption and metadata to the true labels (none, one, several), or None where nothing is known."""
+
+
+def plain(name: str) -> str:
+    """The form in which labels are compared: case, ``_``, ``-`` and repeated spaces do not count."""
+    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+
+
+def read_truth(source: str) -> Truth:
+    """The truth that ``source`` names: ``json.FIELD`` (nested by dots), ``caption``, or the path of a CSV file.
+
+    A CSV has a heading, then a row per sample: first ``sample_id`` or ``key``, then its labels, as many as it has. In
+    json a label is text, or a list of texts. ConfigError for anything else.
+    """
+    if source == "caption":
+        return lambda _identity, _key, caption, _metadata: None if caption is None else _kept(caption)
+    if source.startswith("json."):
+        path = source.split(".")[1:]
+        return lambda _identity, _key, _caption, metadata: _field(metadata, path)
+    table, by = _read_csv(Path(source))
+    if by == "sample_id":
+        return lambda identity, _key, _caption, _metadata: table.get(identity)
+    return lambda _identity, key, _caption, _metadata: table.get(key)
+
+
+def _kept(*values: str) -> tuple[str, ...] | None:
+    labels = tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
+    return labels or None
+
+
+def _field(metadata: bytes | None, path: list[str]) -> tuple[str, ...] | None:
+    try:
+        value: Any = json.loads(metadata or b"null")
+    except ValueError:
+        return None
+    for step in path:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return _kept(str(value))
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(str(each).strip() for each in value if str(each).strip()))
+    return None
+
+
+def _read_csv(path: Path) -> tuple[dict[str, tuple[str, ...]], str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            heading, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(
+            f"--truth {path}: is neither caption, nor json.FIELD, nor a CSV file that can be read ({error})"
+        ) from error
+    if not heading or heading[0] not in ("sample_id", "key") or len(heading) < 2:
+        raise ConfigError(f"{path}: the heading must be sample_id or key, then label; it is {','.join(heading)!r}")
+    table: dict[str, tuple[str, ...]] = {}
+    for number, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        if row[0] in table:
+            raise ConfigError(f"{path}: line {number}: {heading[0]} {row[0]!r} stands twice; keep one")
+        table[row[0]] = tuple(dict.fromkeys(each.strip() for each in row[1:] if each.strip()))
+    return table, heading[0]
