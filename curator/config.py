@@ -87,7 +87,7 @@ class DecodeConfig(Section):
     """How image bytes become pixels."""
 
     mode: Literal["exact", "close", "fast"] = "exact"
-    max_pixels: int = Field(178_956_970, gt=0, description="larger images are rejected from their header")
+    max_pixels: int = Field(89_478_485, gt=0, description="larger images are rejected from their header")
     exif_orientation: bool = False
     threads: int | None = Field(None, gt=0, description="default: the cores that the worker has")
     actors: int = Field(0, ge=0, description="CPU-only Ray actors that decode for each worker, on any node")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from curator.data import Decoded, Reject, RowRecord, Sample
 from curator.engine.assembly import AbandonedError, Assembly
 from curator.engine.batcher import Annotator, DeviceBatcher, ImageEncoder, Slot
 from curator.engine.decoding import DecodePool, Job
+from curator.engine.room import Room
 from curator.engine.staging import Staging
 from curator.errors import RetryableError, SampleError
 
@@ -27,14 +27,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """The numbers of a worker. ``in_flight_samples`` bounds the images between reader and heads, over all leases.
+    """The numbers of a worker.
 
+    ``in_flight_samples`` bounds the images between reader and heads over all leases, ``in_flight_bytes`` those of them
+    that wait to be decoded.
     Of each remote shard ``read_ahead_parts`` parts of ``read_ahead_bytes`` are in memory at most.
     """
 
     batch_size: int = 64
     decode_threads: int = 2
     image_limit_s: float = 30.0
+    in_flight_bytes: int = 512 * 2**20
     block_rows: int = 1024
     row_group_rows: int = 8192
     caption: str = "txt"
@@ -63,14 +66,14 @@ class Intake:
     ) -> None:
         self._decode = decode
         self._settings = settings
-        self._permits = threading.BoundedSemaphore(settings.in_flight_samples)
+        self._room = Room(settings.in_flight_samples, settings.in_flight_bytes)
         self._pool = DecodePool(settings.decode_threads, limit_s=settings.image_limit_s)
         self._batcher = DeviceBatcher(
             encoder,
             heads,
             batch_size=settings.batch_size,
             staging=Staging(settings.batch_size, pinned=True, event=torch.cuda.Event) if settings.cuda else None,
-            release=self._permits.release,
+            release=self._room.leave,
         )
 
     @property
@@ -97,14 +100,14 @@ class Intake:
             reject = sample.fault or Reject("no_image", f"members: {', '.join(sample.fields) or 'none'}")
             assembly.settle_rejected(self._record(sample, index, reject=reject))
             return
+        data = sample.fields[extension]
         waited_s = 0.0
-        while not self._acquire(assembly):
+        while not self._enter(assembly, len(data)):
             waited_s += 1.0
             if assembly.over:
                 return
             if waited_s > self._settings.device_wait_s:
                 raise RetryableError(f"{assembly.lease.shard.url}: no room in the device's queue for {waited_s:.0f} s")
-        data = sample.fields[extension]
         self._pool.submit(
             Job(
                 work=lambda job: self._decode_one(job, assembly, sample, index, data),
@@ -112,11 +115,11 @@ class Intake:
             )
         )
 
-    def _acquire(self, assembly: Assembly) -> bool:
-        if self._permits.acquire(blocking=False):
+    def _enter(self, assembly: Assembly, size: int) -> bool:
+        if self._room.enter(size):
             return True
         with assembly.waiting():
-            return self._permits.acquire(timeout=1.0)
+            return self._room.enter(size, timeout_s=1.0)
 
     def _decode_one(self, job: Job, assembly: Assembly, sample: Sample, index: int, data: bytes) -> None:
         started = time.perf_counter()
@@ -126,6 +129,7 @@ class Intake:
             outcome = error
         if not job.claim():
             return
+        self._room.decoded(len(data))
         handed_on = False
         try:
             if isinstance(outcome, BaseException):
@@ -143,7 +147,7 @@ class Intake:
             assembly.fail(error)
         finally:
             if not handed_on:
-                self._permits.release()
+                self._room.leave()
 
     def _decode_record(self, sample: Sample, index: int, data: bytes) -> tuple[RowRecord, Decoded | None]:
         digest = hashlib.sha256(data).digest()
@@ -156,7 +160,8 @@ class Intake:
 
     def _settle_late(self, assembly: Assembly, sample: Sample, index: int, data: bytes, limit_s: float) -> None:
         reject = Reject("decode_timeout", f"not decoded within {limit_s:g} s")
-        self._permits.release()
+        self._room.decoded(len(data))
+        self._room.leave()
         try:
             assembly.settle_rejected(self._record(sample, index, sha256=hashlib.sha256(data).digest(), reject=reject))
         except AbandonedError:

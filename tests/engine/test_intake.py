@@ -47,7 +47,8 @@ class Line:
 
     @property
     def permits_back(self) -> bool:
-        return self.intake._permits._value == self.settings.in_flight_samples  # type: ignore[attr-defined]
+        room = self.intake._room
+        return (room._images, room._bytes) == (self.settings.in_flight_samples, 0)
 
     def close(self) -> None:
         self.decoder.release.set()
