@@ -71,7 +71,7 @@ def factors_of(spec: LabelSetSpec) -> Factors:
     if not found:
         raise fault(spec, "use lists no factor")
     factors = Factors(used, tuple(found))
-    count = len(spec.vocabulary) * sum(map(len, factors.phrases()))
+    count = len(spec.vocabulary) * math.prod(sum(map(len, each.values())) for each in factors.values)
     if count > _MOST_TEXTS:
         raise fault(spec, f"{count} prompts of labels in contexts are too many; use fewer factors at a time")
     return factors

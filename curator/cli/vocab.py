@@ -1,0 +1,48 @@
+"""The ``vocab`` commands: vocabulary files made from other sources. Wiring only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curator.cli.app import app, console
+from curator.cli.prompts import SaveTo, save
+
+vocab = typer.Typer(help="Make vocabulary files.", no_args_is_help=True)
+app.add_typer(vocab, name="vocab")
+
+
+@vocab.callback()
+def _group() -> None:
+    """Make vocabulary files."""
+
+
+@vocab.command("from-wordnet")
+def from_wordnet(
+    folder: Annotated[Path, typer.Argument(help="WordNet's dict directory (Debian: /usr/share/wordnet)")],
+    out: SaveTo,
+    root: Annotated[str | None, typer.Option(help="Take the branch under this noun")] = None,
+    sense: Annotated[int, typer.Option(min=1, help="Which sense of the root; 1 is the most frequent")] = 1,
+    words: Annotated[
+        Path | None, typer.Option(help="Or: these labels, a line each, and what they are kinds of")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=0, help="Levels below the root, or above the words")] = 3,
+    most: Annotated[int, typer.Option(min=1, help="Labels of a branch at most")] = 1000,
+) -> None:
+    """Write a vocabulary with ids, aliases and parents from WordNet's nouns."""
+    from curator.errors import ConfigError
+    from curator.labels.taxonomy import branch, with_ancestors
+    from curator.labels.vocabulary import Vocabulary
+    from curator.labels.wordnet import WordNet
+
+    if (root is None) == (words is None):
+        raise ConfigError("give either --root NOUN or --words FILE")
+    wordnet = WordNet(folder)
+    if root is not None:
+        made = branch(wordnet, root, sense=sense, depth=depth, most=most)
+    else:
+        made = with_ancestors(wordnet, Vocabulary.load(str(words)).names, depth=depth)
+    save(out, made)
+    console.print(f"{len(made['labels'])} labels in {out}", highlight=False)
