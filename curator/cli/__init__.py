@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from curator.cli import bench, measure, prompts, runs, show
+from curator.cli import bench, describe, measure, prompts, runs, show, vocab
 from curator.cli.app import app, errors
 from curator.errors import ConfigError, CuratorError
 
-__all__ = ["app", "bench", "main", "measure", "prompts", "runs", "show"]
+__all__ = ["app", "bench", "describe", "main", "measure", "prompts", "runs", "show", "vocab"]
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from curator.labels.wordnet import WordNet
 
 # offset, words, hypernym
 NOUNS = [
-    (1, "animal beast", 0), (2, "dog domestic_dog", 1), (3, "poodle", 2), (4, "cat", 1), (5, "cad dog", 0), (6, "tree", 0),
+    (1, "animal beast", 0), (2, "dog domestic_dog", 1), (3, "poodle", 2),
+    (4, "cat", 1), (5, "cad dog", 0), (6, "tree", 0),
 ]  # fmt: skip
 
 
