@@ -142,7 +142,7 @@ class Driver:
         if not self._ready and self._clock() - self._none_ready_since > self._settings.startup_s:
             raise FleetLostError(
                 f"no worker was ready for {self._settings.startup_s:g} s ({dict(self._fleet.status())}); "
-                "check that the cluster has the CPUs and GPUs that [run] asks for"
+                "check that the cluster has the CPUs and GPUs that [ray] asks for"
             )
 
     def _fill(self) -> None:

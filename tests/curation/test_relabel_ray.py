@@ -31,7 +31,7 @@ def test_same_rows_as_alone_and_a_killed_actor_costs_none(tmp_path: Path, tiny_e
 
     config = settings("killed")
     plan, _ = plan_relabel(config)
-    build = Saboteur(plan, "0001.tar", "SIGKILL", tmp_path / "once")
+    build = Saboteur(plan, {"0001.tar": "SIGKILL"}, tmp_path / "once")
     fleet = RayFleet(build, RayResources(workers=2, num_cpus=1), in_flight=2)
     assert relabel(config, fleet=fleet).status == "complete"
     assert (tmp_path / "once").exists()

@@ -1,4 +1,4 @@
-"""Workers that die: a wrapper round the real worker that misbehaves on one shard, in a way that workers do."""
+"""Workers that die: a wrapper round the real worker that misbehaves on chosen shards, in ways that workers do."""
 
 from __future__ import annotations
 
@@ -41,12 +41,25 @@ WAYS = {
 
 @dataclass(frozen=True)
 class Saboteur:
-    """Builds the real worker and lets it fail at ``shard``: each time, or only while ``once`` does not exist."""
+    """Builds the real worker and lets it fail at each shard (by name) of ``ways``: each time, or once.
+
+    For once, ``once`` is a folder, in which each shard leaves its name when it fails.
+    """
 
     plan: Callable[[], Any]
-    shard: str
-    way: str
+    ways: Mapping[str, str]
     once: Path | None = None
+
+    def act(self, shard: str) -> None:
+        if shard not in self.ways:
+            return
+        if self.once is not None:
+            self.once.mkdir(exist_ok=True)
+            try:
+                (self.once / shard).touch(exist_ok=False)
+            except FileExistsError:
+                return
+        WAYS[self.ways[shard]]()
 
     def __call__(self) -> Any:
         return _Sabotaged(self.plan(), self)
@@ -62,10 +75,7 @@ class _Sabotaged:
         return self._worker.provenance
 
     def process(self, lease: Lease) -> Receipt:
-        if lease.shard.url.endswith(self._fate.shard) and not (self._fate.once and self._fate.once.exists()):
-            if self._fate.once:
-                self._fate.once.touch()
-            WAYS[self._fate.way]()
+        self._fate.act(lease.shard.url.rsplit("/", 1)[-1])
         return self._worker.process(lease)
 
     def standings(self) -> list[Standing]:

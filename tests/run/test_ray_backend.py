@@ -1,4 +1,4 @@
-"""The Ray backend on a real local Ray with two actors: the same rows as alone, whatever happens to its workers."""
+"""The Ray backend on a real Ray of this machine: the same rows as alone, whatever happens to its workers and nodes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,48 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from curator.config import Config
 from curator.engine.compose import plan_worker
-from curator.engine.fleet import WorkerReady
+from curator.engine.fleet import LeaseDone, WorkerReady
 from curator.engine.ledger import Ledger
 from curator.engine.progress import Progress
 from curator.engine.run import label
 from curator.storage import open_storage
-from tests.run.jobs import Row, assert_same_rows, job_config, read_rows
-from tests.run.sabotage import Saboteur
+from tests.run.jobs import Row, assert_same_rows, job_config, local_fleet, read_rows, write_shards
+from tests.run.sabotage import WAYS, Saboteur
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 RESOURCES = {"workers": 2, "num_cpus": 1}
+LOST = {"os._exit", "SIGKILL", "SIGSTOP", "hang"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[Any]:
+    """A Ray of one node with four logical CPUs, to which a test may add another."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+    ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard for each way to die."""
+    folder = tmp_path_factory.mktemp("ways") / "shards"
+    write_shards(folder, len(WAYS), samples=8)
+    return folder
 
 
 def ray_config(shards: Path, encoder: Path, output: Path, **run: object) -> Config:
@@ -30,11 +55,10 @@ def ray_config(shards: Path, encoder: Path, output: Path, **run: object) -> Conf
     return Config.model_validate({**config.model_dump(), "ray": RESOURCES})
 
 
-def sabotaged_fleet(config: Config, shard: str, way: str, once: Path | None):
+def sabotaged_fleet(config: Config, ways: dict[str, str], once: Path | None = None):
     from curator.engine.backends.ray import RayFleet, RayResources
 
-    build = Saboteur(plan_worker(config), shard, way, once)
-    return RayFleet(build, RayResources(workers=2, num_cpus=1), in_flight=2)
+    return RayFleet(Saboteur(plan_worker(config), ways, once), RayResources(workers=2, num_cpus=1), in_flight=2)
 
 
 def test_same_rows_as_alone_and_a_second_run_does_nothing(
@@ -50,13 +74,37 @@ def test_same_rows_as_alone_and_a_second_run_does_nothing(
     assert again.totals == summary.totals
 
 
-@pytest.mark.parametrize("way", ["exception", "sys.exit", "os._exit", "SIGKILL", "SIGSTOP", "MemoryError", "hang"])
+def test_workers_that_die_in_every_way_cost_no_row(
+    seven: Path, tiny_encoder_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each way once, at a shard of its own, in one run."""
+    ways = {f"{number:04d}.tar": way for number, way in enumerate(WAYS)}
+    config = ray_config(seven, tiny_encoder_dir, tmp_path / "out", silence_s=3.0, stall_s=6.0, attempts=5)
+    started = time.monotonic()
+    summary = label(config, fleet=sabotaged_fleet(config, ways, tmp_path / "once"))
+    assert time.monotonic() - started < 120
+    assert summary.status == "complete", summary
+    assert sorted(path.name for path in (tmp_path / "once").iterdir()) == sorted(ways)
+    alone = job_config(seven, tiny_encoder_dir, tmp_path / "alone")
+    label(alone, fleet=local_fleet(alone))
+    assert_same_rows(read_rows(config.output.url), read_rows(alone.output.url))
+    said = [record.getMessage() for record in caplog.records]
+    for shard, way in ways.items():
+        failed = [line for line in said if line.startswith("attempt failed") and shard in line]
+        assert len(failed) <= (way not in LOST), (way, failed)  # the news may die with the worker of another shard
+    assert len([line for line in said if line.startswith("worker lost")]) == len(LOST)
+    assert any("no sign of life" in line for line in said)
+    assert any("has not moved for" in line for line in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
 def test_a_worker_that_dies_once_costs_no_row(
     way: str, shards: Path, tiny_encoder_dir: Path, tmp_path: Path, undisturbed: dict[str, Row]
 ) -> None:
     config = ray_config(shards, tiny_encoder_dir, tmp_path / "out", silence_s=3.0, stall_s=6.0)
     started = time.monotonic()
-    summary = label(config, fleet=sabotaged_fleet(config, "0001.tar", way, tmp_path / "once"))
+    summary = label(config, fleet=sabotaged_fleet(config, {"0001.tar": way}, tmp_path / "once"))
     assert time.monotonic() - started < 90
     assert summary.status == "complete", summary
     assert_same_rows(read_rows(config.output.url), undisturbed)
@@ -65,8 +113,8 @@ def test_a_worker_that_dies_once_costs_no_row(
 def test_a_poison_shard_is_quarantined_alone(
     shards: Path, tiny_encoder_dir: Path, tmp_path: Path, undisturbed: dict[str, Row]
 ) -> None:
-    config = ray_config(shards, tiny_encoder_dir, tmp_path / "out")
-    summary = label(config, fleet=sabotaged_fleet(config, "0002.tar", "os._exit", None))
+    config = ray_config(shards, tiny_encoder_dir, tmp_path / "out", losses=2)
+    summary = label(config, fleet=sabotaged_fleet(config, {"0002.tar": "os._exit"}))
     assert (summary.status, summary.exit_status) == ("over_budget", 1)
     assert [letter["url"] for letter in summary.quarantined] == [str(shards / "0002.tar")]
     letter = next(iter(Ledger(open_storage(), config.output.url).quarantined().values()))
@@ -76,7 +124,7 @@ def test_a_poison_shard_is_quarantined_alone(
     assert_same_rows(read_rows(config.output.url), expected)
 
 
-def test_actors_killed_from_outside_cost_no_row(
+def test_an_actor_killed_from_outside_costs_no_row(
     shards: Path, tiny_encoder_dir: Path, tmp_path: Path, undisturbed: dict[str, Row]
 ) -> None:
     import psutil
@@ -86,7 +134,8 @@ def test_actors_killed_from_outside_cost_no_row(
 
     def observe(progress: Progress) -> None:
         if isinstance(progress.news, WorkerReady) and not killed.is_set():
-            actors = [process for process in psutil.process_iter(["cmdline"]) if _is_actor(process)]
+            ours = psutil.Process().children(recursive=True)
+            actors = [process for process in ours if "ray::_Shell" in " ".join(process.cmdline())]
             assert actors
             os.kill(actors[0].pid, signal.SIGKILL)
             killed.set()
@@ -97,5 +146,37 @@ def test_actors_killed_from_outside_cost_no_row(
     assert_same_rows(read_rows(config.output.url), undisturbed)
 
 
-def _is_actor(process: object) -> bool:
-    return any("ray::_Shell" in part for part in process.info["cmdline"] or ())
+def test_a_node_that_dies_costs_no_row(
+    cluster: Any, seven: Path, tiny_encoder_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """kill -9 of a second node's raylet, with the workers on it, after the first shard is done."""
+    config = ray_config(seven, tiny_encoder_dir, tmp_path / "out", silence_s=5.0)
+    node = cluster.add_node(num_cpus=2)
+    killed = threading.Event()
+
+    def observe(progress: Progress) -> None:
+        ready = progress.fleet["ready"] == 2
+        if ready and isinstance(progress.news, (WorkerReady, LeaseDone)) and not killed.is_set():
+            killed.set()
+            cluster.remove_node(node, allow_graceful=False)
+
+    summary = label(config, observe=observe)
+    assert killed.is_set()
+    assert summary.status == "complete", summary
+    assert "worker lost" in caplog.text
+    alone = job_config(seven, tiny_encoder_dir, tmp_path / "alone")
+    label(alone, fleet=local_fleet(alone))
+    assert_same_rows(read_rows(config.output.url), read_rows(alone.output.url))
+
+
+def test_an_actor_that_cannot_be_placed_ends_the_run_and_says_what_was_asked_for(
+    shards: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    config = ray_config(shards, tiny_encoder_dir, tmp_path / "out", startup_s=2.0, grace_s=1.0)
+    config = Config.model_validate({**config.model_dump(), "ray": {"workers": 2, "num_gpus": 3}})
+    started = time.monotonic()
+    summary = label(config)
+    assert time.monotonic() - started < 20
+    assert (summary.status, summary.exit_status) == ("fleet_lost", 1)
+    assert "'num_gpus': 3.0" in summary.message
+    assert "check that the cluster has the CPUs and GPUs that [ray] asks for" in summary.message

@@ -6,6 +6,7 @@ It knows no schedule: Ray retries and restarts nothing here, losses go to the sc
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import signal
 import threading
@@ -202,7 +203,8 @@ class RayFleet:
 
     def status(self) -> Mapping[str, Any]:
         ready = sum(actor.ready for actor in self._actors.values())
-        return {"ready": ready, "starting": len(self._actors) - ready, "lost": self._lost}
+        asked = {name: value for name, value in dataclasses.asdict(self._resources).items() if value}
+        return {"ready": ready, "starting": len(self._actors) - ready, "lost": self._lost, "asked": asked}
 
     def close(self, grace_s: float) -> None:
         """Let the actors end their leases cleanly for up to ``grace_s``, then end them."""
