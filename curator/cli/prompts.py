@@ -62,6 +62,32 @@ def weigh(
     console.print(f'In the label set: head = "zpe", options = {{weights = "{out}"}}', highlight=False, markup=False)
 
 
+@prompts.command()
+def prototypes(
+    run: Annotated[str, typer.Argument(help="The output of a run: its embeddings are the sample")],
+    vocabulary: Annotated[str, typer.Option("--vocabulary", help="The labels")],
+    truth: Annotated[str, typer.Option("--truth", help="json.FIELD, caption, or a CSV file: sample_id or key, labels")],
+    out: SaveTo,
+    sample: Annotated[int, typer.Option(min=1, help="Rows with a known truth to draw at most")] = 10_000,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Average a labelled sample's embeddings by label, for the head disclip."""
+    from curator.evaluation.fitting import open_labelled
+    from curator.kernels.vectors import l2_normalize
+
+    labelled = open_labelled(run, storage_from(config, overrides), vocabulary=vocabulary, truth=truth, limit=sample)
+    means = {}
+    for row, label in enumerate(labelled.vocabulary.labels):
+        own = labelled.images[labelled.target == row]
+        if len(own):
+            mean = l2_normalize(own).mean(dim=0)
+            means[label.id] = [round(value, 6) for value in mean.tolist()]
+    save(out, {"encoder_digest": labelled.encoder.digest, "prototypes": means})
+    lacking = len(labelled.vocabulary) - len(means)
+    console.print(f"{len(means)} labels in {out}, {lacking} without a row", highlight=False)
+
+
 def save(path: Path, content: object) -> None:
     """Write JSON for people to read. ConfigError where the file cannot be written."""
     from curator.errors import ConfigError

@@ -16,11 +16,11 @@ from curator.labels.heads.base import Head, LabelSetSpec
 from curator.labels.heads.calibrated import CalibratedHead
 from curator.labels.heads.chils import ChilsHead
 from curator.labels.heads.context import IdealWordsHead, PerceptionClipHead
-from curator.labels.heads.corrected import RoboShotHead, StackingHead
 from curator.labels.heads.cupl import CuplHead
 from curator.labels.heads.dclip import DclipHead, WaffleHead
 from curator.labels.heads.local import DisclipHead, FuddHead
 from curator.labels.heads.loki import LokiHead
+from curator.labels.heads.roboshot import RoboShotHead
 from curator.labels.heads.tags import TagsHead
 from curator.labels.heads.trees import RelativesHead, SmoothHead, TreeHead
 from curator.labels.heads.zero_shot import ZeroShotHead
@@ -56,7 +56,6 @@ HEADS: dict[str, type[Head]] = {
     "perceptionclip": PerceptionClipHead,
     "ideal_words": IdealWordsHead,
     "roboshot": RoboShotHead,
-    "stacking": StackingHead,
 }
 
 

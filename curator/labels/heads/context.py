@@ -1,4 +1,4 @@
-"""Owns the heads that reckon with context: PerceptionCLIP, ideal words, RoboShot, calibrated stacking."""
+"""Owns the heads that reckon with contextual factors: PerceptionCLIP and ideal words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the heads that correct the plain one: directions projected out or boosted (RoboShot), biases by label group."""
+"""Owns the head that projects directions out of the image, or boosts them, before the plain ranking (RoboShot)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from curator.data import ColumnValues, Embeddings, TextBank
 from curator.labels.banks import TextEncoder, build_bank, text_bank
 from curator.labels.heads.base import LabelSetSpec
-from curator.labels.heads.options import fault, label_row, mapping, texts, with_contents
+from curator.labels.heads.options import fault, mapping, texts, with_contents
 from curator.labels.heads.zero_shot import ZeroShotHead
 
 
@@ -72,50 +72,3 @@ def pairs(spec: LabelSetSpec) -> dict[str, list[tuple[str, ...]]]:
     if not any(found.values()):
         raise fault(spec, "pairs holds no pair; list some under spurious or useful")
     return found
-
-
-class StackingHead(ZeroShotHead):
-    """Zero-shot with a bias subtracted from the logits of each group of labels (calibrated stacking, Chao et al. 2016).
-
-    Options: ``biases``, {"label or group": number, …} in units of logits (or of ``scale`` times a cosine); ``groups``,
-    {"group": ["label", …], …}. A label's bias is its own plus its groups'. Others as ``zero_shot``.
-    """
-
-    OPTIONS = ZeroShotHead.OPTIONS | {"biases", "groups"}
-
-    @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(with_contents(spec, "biases"), "groups", required=False)
-        label_biases(spec)
-        return spec
-
-    def __init__(self, spec: LabelSetSpec, banks: Mapping[str, TextBank], *, scale: float, bias: float | None) -> None:
-        import torch
-
-        super().__init__(spec, banks, scale=scale, bias=bias)
-        assert self._scale is not None
-        # One more dimension, 1 in every image: the product then has the bias, whatever ranks it.
-        taken = torch.tensor(label_biases(spec)) / -self._scale
-        self._vectors = torch.cat([self._vectors, taken.to(self._vectors.dtype).unsqueeze(1)], dim=1)
-
-    def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
-        import torch
-
-        ones = torch.ones_like(embeddings.vectors[:, :1])
-        return super().__call__(replace(embeddings, vectors=torch.cat([embeddings.vectors, ones], dim=1)))
-
-
-def label_biases(spec: LabelSetSpec) -> list[float]:
-    """What is subtracted from each label's logit, in the order of the vocabulary."""
-    members: dict[str, list[int]] = {}
-    if spec.options.get("groups") is not None:
-        for group, names in mapping(spec, "groups").items():
-            what = f"group {group!r}"
-            members[group] = [label_row(spec, what, name) for name in texts(spec, what, names)]
-    biases = [0.0] * len(spec.vocabulary)
-    for name, value in mapping(spec, "biases").items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-            raise fault(spec, f"the bias of {name!r} is {value!r}; it must be a number")
-        for row in members.get(name) or [label_row(spec, "biases", name)]:
-            biases[row] += float(value)
-    return biases
