@@ -60,7 +60,7 @@ def run(settings: argparse.Namespace, name: str, input_url: str, output: str, *o
         "--set", f"encoder.name={settings.encoder}", "--set", f"encoder.cache_dir={settings.work / 'cache'}",
         "--set", "run.reject_budget=0.5", "--set", "run.heartbeat_s=0.5", "--set", "run.grace_s=20", *options,
     ]  # fmt: skip
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
     log = (settings.work / f"{name}.log").open("wb")
     summaries: list[dict[str, Any]] = []
     for attempt in range(2):

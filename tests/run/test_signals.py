@@ -57,7 +57,7 @@ def start(config: Config, *options: str) -> subprocess.Popen[str]:
         sys.executable, "-c", program, "label", "-i", config.input.urls[0], "-o", config.output.url,
         "--vocabulary", config.labels[0].vocabulary, "--top-k", "3", *sets, *options,
     ]  # fmt: skip
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
