@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -237,6 +238,8 @@ def search(
     start: Annotated[str, typer.Option(help="Where the climb begins: a template set or file")] = "photo",
     rounds: Annotated[int, typer.Option(min=1)] = 50,
     most: Annotated[int, typer.Option(min=1, help="At most so many templates")] = 8,
+    endpoint: Annotated[str | None, typer.Option(help="Ask a model for templates: a url up to /v1")] = None,
+    model: Annotated[str, typer.Option(help="The model's name there")] = "",
     sample: SampleSize = 2_000,
     seed: Seed = 0,
     config: ConfigPath = None,
@@ -248,7 +251,13 @@ def search(
 
     storage = storage_from(config, overrides)
     labelled = open_labelled(run, storage, vocabulary=vocabulary, truth=truth, limit=sample, seed=seed)
-    found = search_prompts(labelled, start, rounds=rounds, most=most, seed=seed)
+    complete = None
+    if endpoint is not None:
+        from curator.labels.describe import Endpoint, answer_of
+
+        asked = Endpoint(endpoint, model)
+        complete = partial(answer_of, asked, cache_dir=labelled.cache_dir)
+    found = search_prompts(labelled, start, rounds=rounds, most=most, seed=seed, complete=complete)
     try:
         out.write_text("\n".join(found["templates"]) + "\n", encoding="utf-8")
     except OSError as error:

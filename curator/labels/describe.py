@@ -75,7 +75,7 @@ def describe(
     """
 
     def ask(question: str) -> list[str]:
-        lines = _answer(endpoint, question, cache_dir, sleep).splitlines()
+        lines = answer_of(endpoint, question, cache_dir=cache_dir, sleep=sleep).splitlines()
         return [line for line in (_BULLET.sub("", line).strip() for line in lines) if line]
 
     if kind != "differences":
@@ -105,7 +105,14 @@ def _article(name: str) -> str:
     return "an" if name[:1].lower() in "aeiou" else "a"
 
 
-def _answer(endpoint: Endpoint, question: str, cache_dir: str | Path | None, sleep: Callable[[float], None]) -> str:
+def answer_of(
+    endpoint: Endpoint,
+    question: str,
+    *,
+    cache_dir: str | Path | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """What the model answers, asked once: the same question has the answer that was kept. Raises as ``describe``."""
     asked = {
         "model": endpoint.model,
         "messages": [{"role": "user", "content": question}],
