@@ -5,12 +5,14 @@ It refuses to know what a picture shows: names and captions are for `emoji`, `cl
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,11 +72,11 @@ def open_picture(picture: Picture, side: int) -> Image.Image:
 
 def _draw(svg: str, side: int) -> Image.Image:
     try:
-        import resvg_py
+        resvg: Any = importlib.import_module("resvg_py")
     except ImportError as error:
         raise ConfigError("resvg_py is not installed; `pip install resvg_py` to draw the SVG designs") from error
     try:
-        png = resvg_py.svg_to_bytes(svg_string=svg, width=side, skip_system_fonts=True)
+        png: bytes = resvg.svg_to_bytes(svg_string=svg, width=side, skip_system_fonts=True)
     except ValueError as error:
         raise OSError(f"not an SVG that can be drawn: {error}") from error
     image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")

@@ -16,7 +16,7 @@ class Recipe:
     An epoch shows every emoji `emoji_passes` times and every clipart once, each time in two views.
     """
 
-    epochs: int = 40
+    epochs: int = 35
     emoji_passes: int = 3
     batch_entities: int = 256
     kind_captions: int = 128

@@ -22,7 +22,7 @@ from curator.training import sources
 from curator.training.clipart import clipart_pictures, read_clipart
 from curator.training.emoji import noto_pictures, read_table, training_pictures
 from curator.training.pictures import Picture, open_picture
-from curator.training.shardfile import Drawn, encode, write_shard
+from curator.training.shardfile import Drawn, encode, split, write_shard
 from curator.training.wordnet import WordNet
 
 ENDINGS = ("jpg",) * 5 + ("png",) * 3 + ("webp",) * 2
@@ -75,8 +75,8 @@ def main() -> None:
     if len(drawn) < options.count:
         raise ConfigError(f"{len(drawn)} usable pictures, {options.count} asked for; ask for fewer")
     options.output.mkdir(parents=True, exist_ok=True)
-    for number, start in enumerate(range(0, len(drawn), options.per_shard)):
-        write_shard(options.output / f"{number:05d}.tar", drawn[start : start + options.per_shard])
+    for number, part in enumerate(split(drawn, options.per_shard)):
+        write_shard(options.output / f"{number:05d}.tar", part)
     record = {"samples": len(drawn), "bytes": sum(path.stat().st_size for path in options.output.glob("*.tar"))}
     print(json.dumps(record))
 
