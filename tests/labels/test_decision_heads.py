@@ -117,10 +117,17 @@ def test_what_abstain_may_say(abstain: dict[str, Any], message: str, tmp_path: P
 
 
 def test_every_head_that_ranks_can_abstain() -> None:
+    factors = {"factors": {"place": {"land": ["on land"], "water": ["on water"]}}}
+    needed = {
+        "chils": {"children": {name: ["young"] for name in ANIMALS.names}},
+        "perceptionclip": factors,
+        "ideal_words": factors,
+    }
     for name, head in HEADS.items():
-        columns = [column.name for column in head.columns_of(LabelSetSpec("kind", ANIMALS, head=name))]
+        spec = LabelSetSpec("kind", ANIMALS, head=name, options=needed.get(name, {}))
+        columns = [column.name for column in head.columns_of(spec)]
         if "kind" in columns:
-            asked = LabelSetSpec("kind", ANIMALS, head=name, abstain={"score": "mcm", "threshold": 0.5})
+            asked = replace(spec, abstain={"score": "mcm", "threshold": 0.5})
             assert [column.name for column in head_columns(asked)] == [*columns, "kind_ood"]
 
 
