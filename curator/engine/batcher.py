@@ -1,6 +1,6 @@
 """The device's batches: decoded images of all leases in, embedded and annotated rows out.
 
-Owns the two threads that keep the device busy (forward of one batch overlaps the heads of the one before) and knows
+Owns the threads that keep the device busy (forward of one batch overlaps the heads of the one before) and knows
 neither files nor which model or heads they are.
 """
 
@@ -67,6 +67,10 @@ class _Launched:
 class DeviceBatcher:
     """Fills batches across shard borders. A partial batch runs when nothing more has come for ``linger_s``.
 
+    ``lanes`` batches are on the device at the same time. On a CPU that is the better way to use its cores: the threads
+    of one forward wait for each other at every operator, and beside decoding threads most of that time is lost.
+    ``lane_threads`` are torch's threads in each.
+
     ``release`` is called once for every slot that has left, whatever became of it: the owner's bound on what waits.
     """
 
@@ -79,23 +83,29 @@ class DeviceBatcher:
         release: Callable[[], None],
         staging: Staging | None = None,
         linger_s: float = 0.02,
+        lanes: int = 1,
+        lane_threads: int | None = None,
     ) -> None:
         self._encoder = encoder
         self._heads = heads
         self._batch_size = batch_size
         self._release = release
-        self._staging = staging or Staging(batch_size)
         self._linger_s = linger_s
+        self._lanes = lanes
+        self._lane_threads = lane_threads
+        self._filling = threading.Lock()
         # What waits in slots is bounded by the owner; the other bound keeps the heads from falling behind the device.
         self._slots: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
         self._embedded: queue.Queue[_Launched | None] = queue.Queue(maxsize=2)
+        stagings = [staging or Staging(batch_size) for _ in range(lanes)]
         self._threads = [
-            threading.Thread(target=self._embed_loop, name="curator-device", daemon=True),
-            threading.Thread(target=self._label_loop, name="curator-label", daemon=True),
+            *(threading.Thread(target=self._embed_loop, args=(one,), name="curator-device") for one in stagings),
+            threading.Thread(target=self._label_loop, name="curator-label"),
         ]
         self.busy_s = 0.0
         self._labelling = False
         for thread in self._threads:
+            thread.daemon = True
             thread.start()
 
     @property
@@ -113,9 +123,14 @@ class DeviceBatcher:
             thread.join(timeout_s)
 
     def _next_batch(self) -> list[Slot] | None:
-        """At least one slot and at most a batch of them; None when closed."""
+        """At least one slot and at most a batch of them; None when closed. One lane at a time: they share no batch."""
+        with self._filling:
+            return self._fill()
+
+    def _fill(self) -> list[Slot] | None:
         first = self._slots.get()
         if first is None:
+            self._slots.put(None)
             return None
         batch = [first]
         while len(batch) < self._batch_size:
@@ -129,12 +144,14 @@ class DeviceBatcher:
             batch.append(slot)
         return batch
 
-    def _embed_loop(self) -> None:
+    def _embed_loop(self, staging: Staging) -> None:
+        if self._lane_threads is not None:
+            torch.set_num_threads(self._lane_threads)
         while (batch := self._next_batch()) is not None:
             started = time.perf_counter()
             try:
-                vectors = self._encoder.embed_pixels(self._staging.gather([slot.decoded.pixels for slot in batch]))
-                done = self._staging.mark()
+                vectors = self._encoder.embed_pixels(staging.gather([slot.decoded.pixels for slot in batch]))
+                done = staging.mark()
             except BaseException as error:
                 self._fail(batch, error)
                 self._leave(batch)
@@ -145,7 +162,12 @@ class DeviceBatcher:
 
     def _label_loop(self) -> None:
         free_at = 0.0
-        while (launched := self._embedded.get()) is not None:
+        working = self._lanes
+        while working:
+            launched = self._embedded.get()
+            if launched is None:
+                working -= 1
+                continue
             try:
                 free_at = self._wait(launched, free_at)
                 self._labelling = True

@@ -136,6 +136,11 @@ def open_encoder(config: Config) -> Encoder:
     )
 
 
+def lanes_of(config: Config, encoder: Encoder, cores: int) -> int:
+    """How many batches a worker embeds at a time: several on a CPU, where each takes some of the cores."""
+    return min(cores, 8) if encoder.device.type == "cpu" and not config.encoder.compile else 1
+
+
 def _decode(config: Config, preprocess: Preprocess, cores: int) -> tuple[Callable[[bytes], Decoded], int]:
     """The config's decoder and the threads that call it: here, or on CPU-only actors of its own."""
     from curator.shards.decode import Decoder
@@ -166,6 +171,7 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
     heads = prepare_heads(plan.label_sets, encoder, cache_dir=config.encoder.cache_dir)
     columns = [column for head in heads for column in head.columns]
     decode, threads = _decode(config, encoder.preprocess, plan.cores)
+    lanes = lanes_of(config, encoder, plan.cores)
     settings = WorkerSettings(
         batch_size=config.encoder.batch_size,
         decode_threads=threads,
@@ -175,6 +181,8 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
         salvage=config.input.salvage,
         max_member_bytes=config.input.max_member_bytes,
         cuda=encoder.device.type == "cuda",
+        device_lanes=lanes,
+        lane_threads=plan.cores // lanes if lanes > 1 else None,
         device_wait_s=config.run.stall_s,
         read_attempts=config.storage.attempts,
         read_ahead_parts=config.storage.read_ahead_parts,

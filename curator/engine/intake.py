@@ -31,6 +31,7 @@ class WorkerSettings:
 
     ``in_flight_samples`` bounds the images between reader and heads over all leases, ``in_flight_bytes`` those of them
     that wait to be decoded.
+    ``device_lanes`` batches are embedded at a time, with ``lane_threads`` of torch's threads each.
     Of each remote shard ``read_ahead_parts`` parts of ``read_ahead_bytes`` are in memory at most.
     """
 
@@ -44,6 +45,8 @@ class WorkerSettings:
     salvage: bool = False
     max_member_bytes: int = 256 * 2**20
     cuda: bool = False
+    device_lanes: int = 1
+    lane_threads: int | None = None
     device_wait_s: float = 600.0
     read_attempts: int = 5
     read_ahead_parts: int = 0
@@ -51,7 +54,7 @@ class WorkerSettings:
 
     @property
     def in_flight_samples(self) -> int:
-        return 4 * self.batch_size + 4 * self.decode_threads
+        return (3 + self.device_lanes) * self.batch_size + 4 * self.decode_threads
 
 
 class Intake:
@@ -74,6 +77,8 @@ class Intake:
             batch_size=settings.batch_size,
             staging=Staging(settings.batch_size, pinned=True, event=torch.cuda.Event) if settings.cuda else None,
             release=self._room.leave,
+            lanes=settings.device_lanes,
+            lane_threads=settings.lane_threads,
         )
 
     @property

@@ -194,3 +194,17 @@ def test_close_runs_what_waits_and_ends_both_threads() -> None:
     assert numbers_of(a.take(wait=False)) == list(range(20))
     assert set(threading.enumerate()) <= before
     assert bench.permits.left == 20
+
+
+def test_lanes_embed_at_the_same_time_and_share_no_batch(bench: Bench) -> None:
+    both = threading.Barrier(2, timeout=5)
+    bench.options["lanes"] = 2
+    bench.encoder.before = lambda numbers: both.wait()
+    batcher = bench.start()
+    a = assembly_of("a", 16)
+    for index in range(16):
+        batcher.put(slot(a, index, index))
+    assert numbers_of(a.take(wait=True)) == list(range(16))
+    assert bench.permits.left == 16
+    batcher.close(timeout_s=5)
+    assert not any(thread.is_alive() for thread in batcher._threads)
