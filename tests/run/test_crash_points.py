@@ -27,7 +27,7 @@ def two_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "write_bytes",
     [
-        pytest.param(None, id="as-it-is"),
+        pytest.param(None, id="as-it-is", marks=pytest.mark.timeout(300)),
         pytest.param(1, id="each-of-arrows-writes", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
     ],
 )

@@ -35,7 +35,8 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+    head = {"num_cpus": 4, "resources": {"place": 1}, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
     yield cluster
     ray.shutdown()
@@ -151,7 +152,9 @@ def test_a_node_that_dies_costs_no_row(
 ) -> None:
     """kill -9 of a second node's raylet, with the workers on it, after the first shard is done."""
     config = ray_config(seven, tiny_encoder_dir, tmp_path / "out", silence_s=5.0)
-    node = cluster.add_node(num_cpus=2)
+    one_each = {**RESOURCES, "resources": {"place": 1}}
+    config = Config.model_validate({**config.model_dump(), "ray": one_each})
+    node = cluster.add_node(num_cpus=2, resources={"place": 1})
     killed = threading.Event()
 
     def observe(progress: Progress) -> None:

@@ -19,13 +19,15 @@ from tests.run.jobs import Row, assert_same_rows, job_config, local_fleet, read_
 
 pytestmark = pytest.mark.timeout(300)
 GRACE_S = 20.0
-SHARDS = 40
+SHARDS = 60
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("signals") / "shards"
-    write_shards(folder, SHARDS, samples=12)
+    first, *_ = write_shards(folder, 1, samples=24)
+    for number in range(1, SHARDS):
+        (folder / f"{number:04d}.tar").hardlink_to(first)
     return folder
 
 
