@@ -24,7 +24,9 @@ def curator_local(job: Job) -> float:
 
 def curator_ray(job: Job) -> float:
     """One actor with all cores, on a Ray of its own."""
-    return _curator(job, {"run": {"backend": "ray"}, "ray": {"workers": 1, "num_cpus": job["cores"]}})
+    return _curator(
+        job, {"run": {"backend": "ray"}, "ray": {"address": "local", "workers": 1, "num_cpus": job["cores"]}}
+    )
 
 
 def _curator(job: Job, sections: dict[str, Any]) -> float:
@@ -76,7 +78,7 @@ def ray_data(job: Job) -> float:
                 vectors = self._model.encode_image(torch.stack(images).to(self._dtype), normalize=True)
             return {"key": batch["__key__"], "embedding": vectors.float().numpy().astype(np.float16)}
 
-    ray.init(num_cpus=job["cores"] + 1, log_to_driver=False, configure_logging=False)
+    ray.init("local", num_cpus=job["cores"] + 1, log_to_driver=False, configure_logging=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     dataset = ray.data.read_webdataset(job["shards"], decoder=None, suffixes=["jpg"])
     dataset = dataset.map_batches(
