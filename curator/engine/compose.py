@@ -121,11 +121,10 @@ def build_worker(plan: WorkerPlan) -> ShardWorker:
 
 def open_encoder(config: Config) -> Encoder:
     """The config's encoder, on the cores that the config gives a worker."""
-    import torch
-
     from curator.encoder import Encoder
+    from curator.engine.threads import use_cores
 
-    torch.set_num_threads(cores_of(config))
+    use_cores(cores_of(config))
     return Encoder.open(
         config.encoder.name,
         config.encoder.pretrained,
