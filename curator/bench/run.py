@@ -29,7 +29,7 @@ from curator.bench.stages import (
 )
 from curator.config import Config
 from curator.encoder import Encoder
-from curator.engine.compose import open_encoder, plan_worker, storage_of
+from curator.engine.compose import lanes_of, open_encoder, plan_worker, storage_of
 from curator.engine.fleet import WorkerReady
 from curator.engine.progress import Progress
 from curator.engine.run import label
@@ -138,7 +138,7 @@ def _stages(
     decoded = time_decode(data, decode, config.decode.threads or cores)
     pixels = decode_all(data, decode)
     batch_size = config.encoder.batch_size
-    encode = time_encode(encoder, pixels, batch_size, cores)
+    encode = time_encode(encoder, pixels, batch_size, cores, lanes_of(config, encoder, cores))
     vectors = torch.cat([encoder.embed_pixels(batch) for batch in torch.split(pixels, batch_size)])
     stages = [read, *decoded, encode]
     if heads:

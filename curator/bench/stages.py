@@ -107,19 +107,27 @@ def decode_all(images: Sequence[bytes], decode: Callable[[bytes], Decoded]) -> t
     return torch.from_numpy(np.stack(pixels))
 
 
-def time_encode(encoder: Encoder, pixels: torch.Tensor, batch_size: int, cores: int) -> StageRate:
-    """Images a second through the encoder in full batches, with every core (or the device) at its disposal."""
+def time_encode(encoder: Encoder, pixels: torch.Tensor, batch_size: int, cores: int, lanes: int = 1) -> StageRate:
+    """Images a second through the encoder in full batches, with every core (or the device) at its disposal.
+
+    ``lanes`` batches are embedded at a time, as the pipeline does it.
+    """
     batches = [pixels[start : start + batch_size] for start in range(0, len(pixels) - batch_size + 1, batch_size)]
     batches = batches or [pixels]
+    batches *= -(-lanes // len(batches))
     count = sum(map(len, batches))
 
     def run() -> None:
-        for batch in batches:
-            encoder.embed_pixels(batch)
+        if lanes == 1:
+            for batch in batches:
+                encoder.embed_pixels(batch)
+        else:
+            list(pool.map(encoder.embed_pixels, batches))
         if encoder.device.type == "cuda":
             torch.cuda.synchronize(encoder.device)
 
-    rate = count / _best(run)
+    with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(max(1, cores // lanes),)) as pool:
+        rate = count / _best(run)
     on_device = encoder.device.type != "cpu"
     return StageRate("encode", rate, "images/s", 0 if on_device else cores, 0.0 if on_device else cores / rate)
 
