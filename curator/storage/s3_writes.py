@@ -15,6 +15,7 @@ import uuid
 from typing import Any, Protocol
 
 from curator.errors import ConfigError, CuratorError, ExistsError, NotFoundError, ReplacedError
+from curator.storage.backoff import Backoff
 from curator.storage.base import Entry
 from curator.storage.options import StorageOptions
 from curator.storage.s3_errors import is_unknown_condition
@@ -30,7 +31,10 @@ class Requests(Protocol):
     """What writing needs of the S3 storage: its requests, tried again on faults and with failures as verdicts."""
 
     options: StorageOptions
+    backoff: Backoff
     conditional_writes: bool
+
+    def request(self, url: str, operation: str, **arguments: Any) -> dict[str, Any]: ...
 
     def stat(self, url: str) -> Entry: ...
 
@@ -152,7 +156,8 @@ def marked(storage: Requests, url: str, mark: str) -> Entry | None:
 class S3Upload:
     """An object of any size: one PUT if it is smaller than a part, else a multipart upload whose parts go as they fill.
 
-    A write or commit that fails aborts the upload, so that no parts are left to be paid for.
+    A write or commit that fails aborts the upload, so that no parts are left to be paid for; nor is an upload whose
+    beginning was asked for again because the answer was lost: nobody knows its id, so it is looked for at the end.
     """
 
     def __init__(self, storage: Requests, url: str) -> None:
@@ -164,6 +169,7 @@ class S3Upload:
         self._buffer = bytearray()
         self._size = 0
         self._upload_id: str | None = None
+        self._begun = 0
         self._parts: list[dict[str, Any]] = []
         self._open = True
 
@@ -191,14 +197,20 @@ class S3Upload:
         except BaseException:
             self.abort()
             raise
+        upload_id = self._upload_id
         self._finish()
+        self._sweep(upload_id)
         return entry
 
     def abort(self) -> None:
         upload_id = self._upload_id
         self._finish()
-        if upload_id is None:
-            return
+        if upload_id is not None:
+            self._abandon(upload_id)
+        self._sweep(upload_id)
+        self._begun = 0
+
+    def _abandon(self, upload_id: str) -> None:
         try:
             self._storage.call(self._url, "abort_multipart_upload", **self._address, UploadId=upload_id)
         except NotFoundError:
@@ -215,10 +227,7 @@ class S3Upload:
 
     def _send_part(self, data: bytes) -> None:
         if self._upload_id is None:
-            answer = self._storage.call(
-                self._url, "create_multipart_upload", **self._address, Metadata={_MARK: self._mark}
-            )
-            self._upload_id = answer["UploadId"]
+            self._upload_id = self._storage.backoff.call(self._begin, self._url)
         number = len(self._parts) + 1
         if number > _MAX_PARTS:
             raise ConfigError(f"{self._url}: more than {_MAX_PARTS} parts; raise part_bytes above {self._part_bytes}")
@@ -227,6 +236,26 @@ class S3Upload:
         )
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
         self._size += len(data)
+
+    def _begin(self) -> str:
+        self._begun += 1
+        mark = {_MARK: self._mark}
+        answer = self._storage.request(self._url, "create_multipart_upload", **self._address, Metadata=mark)
+        upload_id: str = answer["UploadId"]
+        return upload_id
+
+    def _sweep(self, own: str | None) -> None:
+        """Abort what tries of ``_begin`` may have left. Another attempt at this object is superseded by this one."""
+        if self._begun < 2:
+            return
+        bucket, key = self._address["Bucket"], self._address["Key"]
+        try:
+            listed = self._storage.call(self._url, "list_multipart_uploads", Bucket=bucket, Prefix=key)
+            for upload in listed.get("Uploads", []):
+                if upload["Key"] == key and upload["UploadId"] != own:
+                    self._abandon(upload["UploadId"])
+        except CuratorError as error:
+            logger.warning("uploads left by lost answers were not looked for url=%s error=%s", self._url, error)
 
     def _complete(self) -> Entry:
         try:

@@ -188,3 +188,19 @@ def test_everything_at_once_under_a_seed(faulty: Callable[..., tuple[FaultyProxy
         assert stream.read() == contents[entry.url]
         stream.close()
     assert len(proxy.faults()) >= 5
+
+
+@pytest.mark.parametrize("ending", ["commit", "abort"])
+def test_an_upload_whose_beginning_was_not_heard_of_is_not_left_behind(
+    ending: str, faulty: Callable[..., tuple[FaultyProxy, str]], s3_server: S3Server
+) -> None:
+    def begins(request: object) -> bool:
+        return getattr(request, "method", "") == "POST" and getattr(request, "target", "").endswith("?uploads")
+
+    proxy, base = faulty(Script(Fault("lost_answer"), wanted=begins))
+    upload = through(proxy).upload(f"{base}part")
+    upload.write(bytes(17 * 1024 * 1024))
+    assert proxy.faults()["lost_answer"] == 1
+    assert len(s3_server.pending_uploads(base[5:-1])) == 2
+    getattr(upload, ending)()
+    assert s3_server.pending_uploads(base[5:-1]) == []

@@ -43,14 +43,18 @@ WAYS = {
 class Saboteur:
     """Builds the real worker and lets it fail at each shard (by name) of ``ways``: each time, or once.
 
-    For once, ``once`` is a folder, in which each shard leaves its name when it fails.
+    For once, ``once`` is a folder, in which each shard leaves its name when it fails. No shard is begun before the file
+    ``gate`` exists.
     """
 
     plan: Callable[[], Any]
     ways: Mapping[str, str]
     once: Path | None = None
+    gate: Path | None = None
 
     def act(self, shard: str) -> None:
+        while self.gate is not None and not self.gate.exists():
+            time.sleep(0.02)
         if shard not in self.ways:
             return
         if self.once is not None:

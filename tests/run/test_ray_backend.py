@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 from curator.config import Config
 from curator.engine.compose import plan_worker
-from curator.engine.fleet import LeaseDone, WorkerReady
+from curator.engine.fleet import WorkerReady
 from curator.engine.ledger import Ledger
 from curator.engine.progress import Progress
 from curator.engine.run import label
@@ -22,25 +21,10 @@ from curator.storage import open_storage
 from tests.run.jobs import Row, assert_same_rows, job_config, local_fleet, read_rows, write_shards
 from tests.run.sabotage import WAYS, Saboteur
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_cluster")]
 
 RESOURCES = {"workers": 2, "num_cpus": 1}
 LOST = {"os._exit", "SIGKILL", "SIGSTOP", "hang"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[Any]:
-    """A Ray of one node with four logical CPUs, to which a test may add another."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    head = {"num_cpus": 4, "resources": {"place": 1}, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -148,22 +132,25 @@ def test_an_actor_killed_from_outside_costs_no_row(
 
 
 def test_a_node_that_dies_costs_no_row(
-    cluster: Any, seven: Path, tiny_encoder_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ray_cluster: Any, seven: Path, tiny_encoder_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """kill -9 of a second node's raylet, with the workers on it, after the first shard is done."""
+    """kill -9 of a second node's raylet while the worker on it holds leases: no shard is begun before that."""
+    from curator.engine.backends.ray import RayFleet, RayResources
+
     config = ray_config(seven, tiny_encoder_dir, tmp_path / "out", silence_s=5.0)
-    one_each = {**RESOURCES, "resources": {"place": 1}}
-    config = Config.model_validate({**config.model_dump(), "ray": one_each})
-    node = cluster.add_node(num_cpus=2, resources={"place": 1})
+    node = ray_cluster.add_node(num_cpus=2, resources={"place": 1})
     killed = threading.Event()
 
     def observe(progress: Progress) -> None:
-        ready = progress.fleet["ready"] == 2
-        if ready and isinstance(progress.news, (WorkerReady, LeaseDone)) and not killed.is_set():
+        both_hold_leases = progress.fleet["ready"] == 2 and progress.news is None
+        if both_hold_leases and not killed.is_set():
             killed.set()
-            cluster.remove_node(node, allow_graceful=False)
+            ray_cluster.remove_node(node, allow_graceful=False)
+            (tmp_path / "gate").touch()
 
-    summary = label(config, observe=observe)
+    resources = RayResources(workers=2, num_cpus=1, resources={"place": 1})
+    build = Saboteur(plan_worker(config), {}, gate=tmp_path / "gate")
+    summary = label(config, observe=observe, fleet=RayFleet(build, resources, in_flight=2))
     assert killed.is_set()
     assert summary.status == "complete", summary
     assert "worker lost" in caplog.text
