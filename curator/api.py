@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curator.config import Config, LabelSetConfig, load_config
+from curator.config import Config, load_config
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -87,9 +87,8 @@ def _settings(
 
 def with_vocabulary(config: Config, vocabulary: str, **settings: Any) -> Config:
     """The config with a label set named ``labels`` over a vocabulary file, in place of one of that name."""
-    label_set = LabelSetConfig.model_validate({"vocabulary": vocabulary, **settings})
-    kept = tuple(each for each in config.labels if each.name != label_set.name)
-    return Config.model_validate({**dict(config), "labels": (*kept, label_set)})
+    kept = [each.model_dump() for each in config.labels if each.name != "labels"]
+    return load_config(values={**config.model_dump(), "labels": [*kept, {"vocabulary": vocabulary, **settings}]})
 
 
 def open_dataset(output: str | Path) -> pyarrow.dataset.Dataset:

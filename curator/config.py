@@ -38,8 +38,14 @@ class InputConfig(Section):
     caption: str = Field("txt", description="where the caption is: a member's extension, or json.<field>")
     salvage: bool = Field(False, description="keep the whole samples before the cut of a damaged shard")
     max_member_bytes: int = Field(256 * 2**20, gt=0, description="a larger member makes its sample a reject")
+    partial: bool = Field(False, description="the input is a part of the dataset: what it lacks has not vanished")
     since: str | None = Field(None, description="only shards whose name sorts after this one")
     max_shards: int | None = Field(None, gt=0, description="at most so many shards in this run")
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _one_or_many(cls, urls: Any) -> Any:
+        return (urls,) if isinstance(urls, str) else urls
 
 
 class OutputConfig(Section):

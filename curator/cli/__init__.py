@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 
 from curator.cli import bench, describe, measure, prompts, runs, show, vocab
@@ -15,6 +17,10 @@ def main() -> None:
     """Entry point of the ``curator`` command: verdicts become exit codes, the unforeseen keeps its traceback."""
     try:
         app()
+    except SystemExit as left:
+        if left.code in (130, 143):
+            _leave(left.code)
+        raise
     except ConfigError as error:
         errors.print(f"curator: {error}", highlight=False, markup=False)
         sys.exit(2)
@@ -24,3 +30,14 @@ def main() -> None:
     except KeyboardInterrupt:
         errors.print("curator: interrupted; run the same command again to resume", highlight=False)
         sys.exit(130)
+
+
+def _leave(status: int) -> None:
+    """Leave after a signal. Threads of native code may still be at work, and would make the ordinary exit an abort."""
+    ray = sys.modules.get("ray")
+    if ray is not None:
+        ray.shutdown()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

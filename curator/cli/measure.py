@@ -27,7 +27,7 @@ Seed = Annotated[int, typer.Option(help="The seed of samples and intervals")]
 def evaluate(
     run: Run,
     truth: TruthFrom,
-    label_set: Annotated[str | None, typer.Option(help="Which label set, where the run has several")] = None,
+    label_set: Annotated[str | None, typer.Option(help="Which label set; of several all are set side by side")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-O", help="Directory for report.json and report.html")] = None,
     png: Annotated[bool, typer.Option("--png", help="Also report.png (needs curator[report])")] = False,
     ablate: Annotated[
@@ -46,10 +46,13 @@ def evaluate(
     from curator.errors import ConfigError
     from curator.evaluation.measure import evaluate as measure
     from curator.evaluation.page import NAMES, interval, render
-    from curator.evaluation.predictions import collect
+    from curator.evaluation.predictions import collect, label_sets
     from curator.evaluation.truth import read_truth
 
     storage = storage_from(config, overrides)
+    if label_set is None and len(names := label_sets(run, storage)) > 1:
+        _side_by_side(run, storage, truth, names, out, samples, seed, as_json=as_json)
+        return
     name, found = collect(run, storage, label_set, read_truth(truth))
     report: dict[str, Any] = {
         "run": run,
@@ -76,6 +79,31 @@ def evaluate(
     if report.get("confusions"):
         pairs = [(each["true"], each["given"], each["rows"]) for each in report["confusions"][:10]]
         console.print(rows_table("Labels taken for others", ["true", "given", "rows"], pairs))
+
+
+def _side_by_side(
+    run: str, storage: Any, truth: str, names: list[str], out: Path | None, samples: int, seed: int, *, as_json: bool
+) -> None:
+    """Every label set of a run against the same truth."""
+    from curator.console import rows_table
+    from curator.evaluation.measure import evaluate as measure
+    from curator.evaluation.page import NAMES, interval
+    from curator.evaluation.predictions import collect
+    from curator.evaluation.truth import read_truth
+
+    known = read_truth(truth)
+    reports = {name: measure(collect(run, storage, name, known)[1], samples=samples, seed=seed) for name in names}
+    table = [{"label_set": name, "rows": it["rows"], "measures": it["measures"]} for name, it in reports.items()]
+    comparison = {"run": run, "truth": truth, "label_sets": table}
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        save(out / "report.json", comparison)
+    if as_json:
+        return typer.echo(json.dumps(comparison))
+    shown = [each for each in ("top1", "top5", "macro", "map", "ece") if each in table[0]["measures"]]
+    rows = [(each["label_set"], each["rows"], *(interval(each["measures"][name]) for name in shown)) for each in table]
+    headings = ["label set", "rows", *(f"{NAMES[name]} % (95 %)" for name in shown)]
+    console.print(rows_table("Label sets side by side; --label-set NAME gives the whole report", headings, rows))
 
 
 def _ablation(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +45,7 @@ def _run(start: Callable[[Callable[[Progress], None], threading.Event], Summary]
     from curator.console import RunDisplay, show_summary
 
     with _signals() as (stop, signalled):
-        with RunDisplay(errors) as display:
+        with redirect_stdout(sys.stderr), RunDisplay(errors) as display:  # libraries print, too: Ray of dead workers
             summary = start(display, stop)
         if as_json:
             typer.echo(json.dumps(summary.to_dict(), indent=1))

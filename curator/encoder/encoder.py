@@ -117,6 +117,8 @@ class Encoder:
         open_clip does; pass ``decode=Decoder(encoder.preprocess)`` (of ``curator.shards.decode``) for the pipeline's
         own treatment of transparency and oversized images. Raises SampleError for what is no image.
         """
+        if isinstance(images, (str, bytes, Path)):
+            raise TypeError(f"embed takes several images: write embed([{images!r:.60}])")
         read = PixelReader(self.preprocess, decode)
         remaining = iter(images)
         vectors = [torch.empty(0, self.dim, device=self.device)]

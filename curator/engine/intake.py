@@ -200,7 +200,7 @@ def _caption(sample: Sample, source: str, metadata: bytes | None) -> str | None:
     """The caption from the member ``source``, or from the field after ``json.`` of the sample's json."""
     if not source.startswith("json."):
         text = sample.fields.get(source)
-        return None if text is None else text.decode("utf-8", "replace").strip()
+        return None if text is None else text.decode("utf-8-sig", "replace").strip()
     try:
         value = json.loads(metadata or b"{}").get(source.removeprefix("json."))
     except (ValueError, AttributeError, RecursionError):

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from curator.errors import ConfigError, CuratorError, ExistsError, NotFoundError, ReplacedError
+from curator.errors import ConfigError, CuratorError, ExistsError, ForbiddenError, NotFoundError, ReplacedError
 from curator.storage import Entry, Storage, join
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,10 @@ class RunLock:
         self.lost = threading.Event()
 
     def __enter__(self) -> RunLock:
-        self._acquire()
+        try:
+            self._acquire()
+        except (NotFoundError, ForbiddenError) as error:
+            raise ConfigError(f"the output cannot be written: {error}; choose another directory or prefix") from error
         self._thread.start()
         return self
 

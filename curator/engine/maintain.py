@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -109,19 +110,25 @@ def retry(
     """
     ledger = Ledger(storage, output)
     config = overrides(Config.model_validate(_begun(ledger)["settings"]))
-    urls = []
-    for shard_id, letter in ledger.quarantined().items():
+    done = ledger.done() if reasons else {}
+    known: Counter[str] = Counter()
+    hit = []
+    for receipt in ledger.receipts(done):
+        known.update(receipt.reasons)
+        if any(reason in receipt.reasons for reason in reasons):
+            hit.append(receipt)
+    unknown = [reason for reason in reasons if reason not in known]
+    if unknown:
+        raise ConfigError(f"{output}: no sample is rejected for {unknown[0]!r}; there are {', '.join(known) or 'none'}")
+    dead = ledger.quarantined()
+    if not dead and not hit:
+        raise ConfigError(f"{output}: nothing is quarantined")
+    for shard_id in dead:
         ledger.release(shard_id)
-        urls.append(letter["url"])
-    if reasons:
-        done = ledger.done()
-        for receipt in ledger.receipts(done):
-            if any(reason in receipt.reasons for reason in reasons):
-                ledger.drop_receipts(receipt.shard_id, done[receipt.shard_id])
-                urls.append(receipt.url)
+    for receipt in hit:
+        ledger.drop_receipts(receipt.shard_id, done[receipt.shard_id])
+    urls = [*(letter["url"] for letter in dead.values()), *(receipt.url for receipt in hit)]
     settings = config.model_dump()
-    settings["input"] |= {"urls": tuple(urls), "since": None, "max_shards": None}
-    settings["run"]["prune"] = False  # these shards are not all of the input: what is not among them has not vanished
-    if not urls:
-        raise ConfigError(f"{output}: nothing is quarantined{' or rejected for these reasons' if reasons else ''}")
+    settings["input"] |= {"urls": tuple(urls), "since": None, "max_shards": None, "partial": True}
+    settings["run"]["prune"] = False
     return start(Config.model_validate(settings), observe=observe, stop=stop)

@@ -49,8 +49,10 @@ class Work:
 
 
 def read_plan(config: Config, manifest: Iterable[Shard], ledger: Ledger) -> Plan:
-    """The whole input against the ledger; ``since`` narrows only what is to do, or all before would seem vanished."""
+    """The input against the ledger; ``since`` narrows only what is to do, or all before would seem vanished."""
     plan = make_plan(manifest, ledger)
+    if config.input.partial:
+        plan = replace(plan, vanished={})
     since = config.input.since
     if since is None:
         return plan
@@ -251,7 +253,7 @@ class _Run:
         if quarantined > run.quarantine_budget * shards:
             return "over_budget", (
                 f"{quarantined} of {shards} shards are quarantined (budget {run.quarantine_budget:.2%}): "
-                f"see `curator status {self.config.output.url}`, try them again with `curator retry`"
+                f"see `curator status {self.config.output.url}`; `curator retry` with the same output tries them again"
             )
         if totals.rejected > run.reject_budget * totals.samples:
             return "over_budget", (

@@ -150,19 +150,27 @@ def nothing_known(output: str) -> ConfigError:
     return ConfigError(f"{output}: no row that is ok has a known truth; check --truth against a row's json and key")
 
 
-def _columns(output: str, storage: Storage, label_set: str | None) -> tuple[str, list[str]]:
-    """The label set's column, and its flag and score columns. Only one label set needs no name."""
+def label_sets(output: str, storage: Storage) -> list[str]:
+    """The names of a run's label sets, in the order of its columns. ConfigError where it has no part."""
     from curator.tables.readers import open_part
 
     first = next(iter(parts(output, storage)), None)
     if first is None:
         raise ConfigError(f"{output}: holds no part-*.parquet; give the output of a run")
     with open_part(first.url, storage) as part:
-        names = columns_of_kind(part.schema, "labels")
-        if label_set is None and len(names) == 1:
-            label_set = names[0]
-        if label_set not in names:
-            raise ConfigError(f"{output}: which label set? --label-set takes one of {', '.join(names) or 'none'}")
+        return columns_of_kind(part.schema, "labels")
+
+
+def _columns(output: str, storage: Storage, label_set: str | None) -> tuple[str, list[str]]:
+    """The label set's column, and its flag and score columns. Only one label set needs no name."""
+    from curator.tables.readers import open_part
+
+    names = label_sets(output, storage)
+    if label_set is None and len(names) == 1:
+        label_set = names[0]
+    if label_set not in names:
+        raise ConfigError(f"{output}: which label set? --label-set takes one of {', '.join(names) or 'none'}")
+    with open_part(next(iter(parts(output, storage))).url, storage) as part:
         flags = [f"{label_set}_{each}" for each in ("abstained", "ood")]
         return label_set, [flag for flag in flags if flag in part.schema.names]
 

@@ -55,7 +55,7 @@ def _shards(inputs: Iterable[str], storage: Storage, *, within: str | None) -> I
 
 def _lines(url: str, storage: Storage) -> list[str]:
     try:
-        text = storage.read(url).decode()
+        text = storage.read(url).decode("utf-8-sig")
     except (NotFoundError, ForbiddenError) as error:
         raise ConfigError(f"@{redact(url)}: the list of inputs cannot be read: {error}") from error
     except UnicodeDecodeError as error:

@@ -93,6 +93,8 @@ def test_a_quarantined_shard_gives_status_1_and_retry_mends_it(job: list[str], t
         (["label", "--set", "encoder.batchsize=4"], "did you mean 'batch_size'?"),
         (["label", "--set", "encoder.batch_size=many"], "encoder.batch_size"),
         (["label", "--input", "shards", "--output", "out", "--vocabulary", "absent.txt"], "absent.txt"),
+        (["label", "--input", "shards", "--output", "out", "--vocabulary", "labels.txt", "--top-k", "0"], "top_k"),
+        (["label", "--input", "shards", "--output", "labels.txt"], "the output cannot be written"),
         (["status", "nowhere"], "no run has begun here"),
     ],
 )

@@ -111,3 +111,22 @@ def test_prompt_search_writes_templates(run: Path, tmp_path: Path) -> None:
     templates = (tmp_path / "templates.txt").read_text().splitlines()
     assert templates
     assert all(template.count("{}") == 1 for template in templates)
+
+
+def test_several_label_sets_are_set_side_by_side(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("\n".join(reversed(LABELS)) + "\n")
+    (tmp_path / "heads.toml").write_text(
+        f'[[labels]]\nname = "other"\nvocabulary = "{tmp_path / "other.txt"}"\ntemplates = "plain"\n'
+    )
+    curator(
+        "relabel", run / "out", "-o", tmp_path / "both", "-c", tmp_path / "heads.toml", "--set", "run.reject_budget=0.5"
+    )
+    truth = run / "truth.csv"
+    printed = json.loads(curator("eval", tmp_path / "both", "--truth", truth, "--samples", 10, "--json"))
+    assert [each["label_set"] for each in printed["label_sets"]] == ["labels", "other"]
+    for each in printed["label_sets"]:
+        alone = curator(
+            "eval", tmp_path / "both", "--truth", truth, "--samples", 10, "--label-set", each["label_set"], "--json"
+        )
+        assert each["measures"] == json.loads(alone)["measures"]
+    assert "side by side" in curator("eval", tmp_path / "both", "--truth", truth, "--samples", 10)

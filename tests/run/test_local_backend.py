@@ -144,7 +144,9 @@ def test_a_time_window_stops_cleanly(folder: Path, tiny_encoder_dir: Path, tmp_p
     assert run(job_config(folder, tiny_encoder_dir, tmp_path / "out")).status == "complete"
 
 
-def test_a_cut_shard_is_quarantined_and_the_rest_done(folder: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_a_cut_shard_is_quarantined_and_the_rest_done(
+    folder: Path, tiny_encoder_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shard = folder / "0001.tar"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
@@ -160,7 +162,9 @@ def test_a_cut_shard_is_quarantined_and_the_rest_done(folder: Path, tiny_encoder
     assert (again.this_run["shards"], again.exit_status) == (0, 1)
 
     shard.write_bytes(whole)
+    caplog.clear()
     assert retry(config.output.url, open_storage()).status == "complete"
+    assert "no longer in the input" not in caplog.text
     assert len(read_rows(config.output.url)) == 24
 
 
@@ -194,8 +198,10 @@ def test_retry_by_reason_redoes_only_those_shards(folder: Path, tiny_encoder_dir
     summary = retry(config.output.url, open_storage(), reasons=["truncated_image"])
     assert summary.this_run["shards"] == 2
     assert summary.totals["rows"] == 24
-    with pytest.raises(ConfigError, match="nothing is quarantined"):
+    with pytest.raises(ConfigError, match="no sample is rejected for 'decode_timeout'; there are no_image, trunc"):
         retry(config.output.url, open_storage(), reasons=["decode_timeout"])
+    with pytest.raises(ConfigError, match="nothing is quarantined"):
+        retry(config.output.url, open_storage())
 
 
 def test_a_second_driver_is_refused(folder: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
