@@ -45,7 +45,12 @@ class CrashingStorage:
             self._dead = mine
         if mine and self._before:
             self._die(name)
-        result = call()
+        try:
+            result = call()
+        except BaseException:
+            if mine:  # an operation that fails (a file that is not there) can be a process's last one, too
+                self._die(name)
+            raise
         if mine:
             if name == "open":
                 result.close()  # type: ignore[attr-defined] # as the system does with a dead process's files
