@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from curator.data import TextBank
-from curator.labels.banks import TextEncoder, prompts_of, text_bank
+from curator.labels.banks import TextEncoder, prompts_of
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.options import by_label, fault, flag, require_all, with_contents
 from curator.labels.heads.texts import Ragged, ragged
@@ -30,12 +30,7 @@ class CuplHead(ZeroShotHead):
 
     @classmethod
     def prepare(cls, spec: LabelSetSpec, encoder: TextEncoder, cache_dir: str | Path | None) -> Mapping[str, TextBank]:
-        from curator.kernels.vectors import class_means
-
-        texts = sentences(spec)
-        bank = text_bank(texts.unique, encoder, cache_dir=cache_dir)
-        vectors = class_means(bank.vectors[texts.rows], texts.owners, len(spec.vocabulary))
-        return {"labels": TextBank(spec.vocabulary.ids, spec.vocabulary.names, vectors, texts.digest(bank))}
+        return {"labels": sentences(spec).class_bank(spec.vocabulary, encoder, cache_dir)}
 
 
 def sentences(spec: LabelSetSpec) -> Ragged:

@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curator.data import TextBank
+from curator.labels.banks import TextEncoder, text_bank
+from curator.labels.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +37,14 @@ class Ragged:
         import torch
 
         return torch.tensor([label for label, own in enumerate(self.lists) for _ in own], dtype=torch.long)
+
+    def class_bank(self, vocabulary: Vocabulary, encoder: TextEncoder, cache_dir: str | Path | None) -> TextBank:
+        """A class embedding for each label: the renormalised mean over its texts. The lists are the vocabulary's."""
+        from curator.kernels.vectors import class_means
+
+        bank = text_bank(self.unique, encoder, cache_dir=cache_dir)
+        vectors = class_means(bank.vectors[self.rows], self.owners, len(vocabulary))
+        return TextBank(vocabulary.ids, vocabulary.names, vectors, self.digest(bank))
 
     def digest(self, bank: TextBank) -> str:
         """64 hex digits of what the bank of ``unique`` and the lists make together."""

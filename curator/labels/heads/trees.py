@@ -10,7 +10,7 @@ import numpy as np
 
 from curator.data import ColumnSpec, Labels, TextBank
 from curator.errors import ConfigError
-from curator.labels.banks import TextEncoder, build_bank, text_bank
+from curator.labels.banks import TextEncoder, build_bank
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.dense import DenseHead, Scored, strings_column
 from curator.labels.heads.options import fault, flag, mapping, number, whole, with_contents
@@ -21,6 +21,13 @@ from curator.labels.tree import Tree, tree_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def with_tree(spec: LabelSetSpec) -> LabelSetSpec:
+    """The label set with the tree's file read, where it names one. ConfigError where there is no sound tree."""
+    spec = with_contents(spec, "tree", required=False)
+    tree_for(spec)
+    return spec
 
 
 def tree_for(spec: LabelSetSpec) -> Tree:
@@ -43,9 +50,7 @@ class TreeHead(DenseHead):
 
     @classmethod
     def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "tree", required=False)
-        tree_for(spec)
-        return spec
+        return with_tree(spec)
 
     @classmethod
     def columns_of(cls, spec: LabelSetSpec) -> tuple[ColumnSpec, ...]:
@@ -112,9 +117,7 @@ class SmoothHead(ZeroShotHead):
 
     @classmethod
     def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "tree", required=False)
-        tree_for(spec)
-        return spec
+        return with_tree(spec)
 
     @classmethod
     def prepare(cls, spec: LabelSetSpec, encoder: TextEncoder, cache_dir: str | Path | None) -> Mapping[str, TextBank]:
@@ -148,18 +151,11 @@ class RelativesHead(ZeroShotHead):
 
     @classmethod
     def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "tree", required=False)
-        tree_for(spec)
-        return spec
+        return with_tree(spec)
 
     @classmethod
     def prepare(cls, spec: LabelSetSpec, encoder: TextEncoder, cache_dir: str | Path | None) -> Mapping[str, TextBank]:
-        from curator.kernels.vectors import class_means
-
-        texts = relatives(spec)
-        bank = text_bank(texts.unique, encoder, cache_dir=cache_dir)
-        vectors = class_means(bank.vectors[texts.rows], texts.owners, len(spec.vocabulary))
-        return {"labels": TextBank(spec.vocabulary.ids, spec.vocabulary.names, vectors, texts.digest(bank))}
+        return {"labels": relatives(spec).class_bank(spec.vocabulary, encoder, cache_dir)}
 
 
 def relatives(spec: LabelSetSpec) -> Ragged:
