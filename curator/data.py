@@ -97,12 +97,15 @@ class Decoded:
 class Embeddings:
     """B images after the encoder, as the heads see them: ``vectors`` float32 [B, D] of unit norm, on the device.
 
-    ``captions`` and ``metadata`` belong to the same B samples, in order.
+    The rest belongs to the same B samples, in order: ``sizes`` are (width, height) in pixels of the images as stored.
+    ``pixels`` are what the encoder saw, uint8 [3, H, W] each; a run that reads no images has none.
     """
 
     vectors: Tensor
     captions: Sequence[str | None]
     metadata: Sequence[bytes | None]
+    sizes: Sequence[tuple[int, int] | None] = ()
+    pixels: Sequence[NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class ColumnSpec:
     """A column that a head adds to every row: name, kind (the schema maps kinds to types) and description."""
 
     name: str
-    kind: Literal["labels", "flag", "score", "entities", "strings"]
+    kind: Literal["labels", "flag", "score", "count", "text", "entities", "strings"]
     description: str
 
 
@@ -140,8 +143,11 @@ class EntityTag:
     score: float
 
 
-# labels -> Labels; flag -> bool [B]; score -> float32 [B] (NaN = null); entities, strings -> a sequence of B sequences
-ColumnValues: TypeAlias = "Labels | NDArray[Any] | Sequence[Sequence[EntityTag]] | Sequence[Sequence[str]]"
+# labels -> Labels; flag -> bool [B]; score -> float32 [B] (NaN = null); count -> int64 [B] (negative = null);
+# text -> B texts or None; entities, strings -> a sequence of B sequences
+ColumnValues: TypeAlias = (
+    "Labels | NDArray[Any] | Sequence[Sequence[EntityTag]] | Sequence[Sequence[str]] | Sequence[str | None]"
+)
 
 
 @dataclass(frozen=True, slots=True)

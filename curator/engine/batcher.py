@@ -197,6 +197,8 @@ class DeviceBatcher:
             vectors,
             [slot.record.caption for slot in batch],
             [slot.record.metadata for slot in batch],
+            [(slot.decoded.width, slot.decoded.height) for slot in batch],
+            [slot.decoded.pixels for slot in batch],
         )
         annotations: dict[str, ColumnValues] = {}
         for head in self._heads:

@@ -64,6 +64,10 @@ class Block:
                 self._columns[column.name] = np.zeros(capacity, np.bool_)
             elif column.kind == "score":
                 self._columns[column.name] = np.full(capacity, np.nan, np.float32)
+            elif column.kind == "count":
+                self._columns[column.name] = np.full(capacity, -1, np.int64)
+            elif column.kind == "text":
+                self._columns[column.name] = [None] * capacity
             else:
                 self._columns[column.name] = [_EMPTY] * capacity
 

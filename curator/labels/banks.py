@@ -9,8 +9,9 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from curator.annotators import TextEncoder
 from curator.cache import cache_root, locked
 from curator.data import TextBank
 from curator.errors import ConfigError
@@ -24,21 +25,6 @@ logger = logging.getLogger(__name__)
 
 _PROMPTS_AT_ONCE = 16_384
 _BUILD_TIMEOUT_S = 6 * 3600.0
-
-
-class TextEncoder(Protocol):
-    """What a bank needs of an encoder. ``embed_text`` gives unit vectors float32 [N, dim]."""
-
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def precision(self) -> str: ...
-
-    @property
-    def dim(self) -> int: ...
-
-    def embed_text(self, texts: Sequence[str]) -> Tensor: ...
 
 
 def prompts_of(label: Label, templates: Sequence[str]) -> tuple[str, ...]:

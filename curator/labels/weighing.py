@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from curator.annotators import TextEncoder
 from curator.errors import ConfigError
-from curator.labels.banks import TextEncoder, build_bank
+from curator.labels.banks import build_bank
 from curator.labels.templates import check_templates
 from curator.labels.vocabulary import Vocabulary
 

@@ -124,6 +124,12 @@ class ColumnBuilder:
         if kind == "score":
             scores = np.asarray(values, dtype=np.float32)
             return pa.array(scores, mask=~ok | np.isnan(scores))
+        if kind == "count":
+            counts = np.asarray(values, dtype=np.int64)
+            return pa.array(counts, mask=~ok | (counts < 0))
+        if kind == "text":
+            texts = cast("Sequence[str | None]", values)
+            return _texts([text if keep else None for text, keep in zip(texts, ok.tolist(), strict=True)])
         build = _entity_lists if kind == "entities" else _string_lists
         lists = cast("Sequence[Sequence[Any]]", values)
         return build(field.type, [row if keep else () for row, keep in zip(lists, ok.tolist(), strict=True)], ok)

@@ -30,6 +30,8 @@ KIND_TYPES: Final[dict[str, pa.DataType]] = {
     "labels": _list_of(("label_id", pa.string()), ("label", pa.string()), ("score", pa.float32())),
     "flag": pa.bool_(),
     "score": pa.float32(),
+    "count": pa.int64(),
+    "text": pa.string(),
     "entities": _list_of(
         ("entity_id", pa.string()),
         ("name", pa.string()),

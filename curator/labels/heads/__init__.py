@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
+from curator.annotators import ScoringEncoder, nearest
 from curator.data import ColumnSpec, TextBank
 from curator.errors import ConfigError
-from curator.labels.banks import TextEncoder
 from curator.labels.heads.abstaining import abstaining
 from curator.labels.heads.autoclip import AutoClipHead
 from curator.labels.heads.base import Head, LabelSetSpec
@@ -30,7 +28,6 @@ __all__ = [
     "HEADS",
     "Head",
     "LabelSetSpec",
-    "ScoringEncoder",
     "build_head",
     "head_columns",
     "prepare_heads",
@@ -57,16 +54,6 @@ HEADS: dict[str, type[Head]] = {
     "ideal_words": IdealWordsHead,
     "roboshot": RoboShotHead,
 }
-
-
-class ScoringEncoder(TextEncoder, Protocol):
-    """A text encoder that also says how its cosines become logits."""
-
-    @property
-    def logit_scale(self) -> float: ...
-
-    @property
-    def logit_bias(self) -> float | None: ...
 
 
 def read_spec(spec: LabelSetSpec) -> LabelSetSpec:
@@ -104,16 +91,11 @@ def build_head(spec: LabelSetSpec, banks: Mapping[str, TextBank], *, scale: floa
 
 def _head_class(spec: LabelSetSpec) -> type[Head]:
     if spec.head not in HEADS:
-        raise ConfigError(f"label set {spec.name!r}: head {spec.head!r} is not known; {_nearest(spec.head, HEADS)}")
+        raise ConfigError(f"label set {spec.name!r}: head {spec.head!r} is not known; {nearest(spec.head, HEADS)}")
     head = HEADS[spec.head]
     for key in spec.options:
         if key not in head.OPTIONS:
             raise ConfigError(
-                f"label set {spec.name!r}: head {spec.head} has no option {key!r}; {_nearest(key, head.OPTIONS)}"
+                f"label set {spec.name!r}: head {spec.head} has no option {key!r}; {nearest(key, head.OPTIONS)}"
             )
     return abstaining(head) if spec.abstain else head
-
-
-def _nearest(word: str, words: Mapping[str, object] | frozenset[str]) -> str:
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(words)) or 'none'}"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
 from curator.errors import ConfigError
-from curator.labels.banks import TextEncoder, build_bank, text_bank
+from curator.labels.banks import build_bank, text_bank
 from curator.labels.heads.base import Head, LabelSetSpec
 from curator.labels.heads.options import choice, fault, number, text, whole
 from curator.labels.templates import check_templates, fill

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
-from curator.labels.banks import TextEncoder
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.dense import DenseHead, Scored, strings_column, template_banks
 from curator.labels.heads.options import number, whole

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, TextBank
 from curator.errors import ConfigError
-from curator.labels.banks import TextEncoder
 from curator.labels.vocabulary import Vocabulary
 
 _COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
 from curator.errors import ConfigError
-from curator.labels.banks import TextEncoder, build_bank
+from curator.labels.banks import build_bank
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.dense import DenseHead, Scored
 from curator.labels.heads.options import by_label, choice, fault, flag, plain, require_all, with_contents

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
-from curator.labels.banks import TextEncoder, text_bank
+from curator.labels.banks import text_bank
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.dense import DenseHead, Scored
 from curator.labels.heads.factors import factor_columns, factors_of, prompts_in

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from curator.annotators import TextEncoder
 from curator.data import TextBank
-from curator.labels.banks import TextEncoder, prompts_of
+from curator.labels.banks import prompts_of
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.options import by_label, fault, flag, require_all, with_contents
 from curator.labels.heads.texts import Ragged, ragged

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
-from curator.labels.banks import TextEncoder, build_bank
+from curator.labels.banks import build_bank
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.options import fault
 from curator.labels.heads.zero_shot import ZeroShotHead

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
-from curator.labels.banks import TextEncoder, build_bank, prompts_of, text_bank
+from curator.labels.banks import build_bank, prompts_of, text_bank
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.dclip import descriptors
 from curator.labels.heads.dense import DenseHead, Scored

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnValues, Embeddings, TextBank
-from curator.labels.banks import TextEncoder, build_bank, text_bank
+from curator.labels.banks import build_bank, text_bank
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.options import fault, mapping, texts, with_contents
 from curator.labels.heads.zero_shot import ZeroShotHead

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
-from curator.labels.banks import TextEncoder, build_bank
+from curator.labels.banks import build_bank
 from curator.labels.heads.base import Head, LabelSetSpec
 from curator.labels.heads.options import fault, label_row, number, with_contents
 

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator.annotators import TextEncoder
 from curator.data import TextBank
-from curator.labels.banks import TextEncoder, text_bank
+from curator.labels.banks import text_bank
 from curator.labels.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

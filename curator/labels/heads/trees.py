@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, Labels, TextBank
 from curator.errors import ConfigError
-from curator.labels.banks import TextEncoder, build_bank
+from curator.labels.banks import build_bank
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.dense import DenseHead, Scored, strings_column
 from curator.labels.heads.options import fault, flag, mapping, number, whole, with_contents

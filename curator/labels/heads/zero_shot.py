@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
 from curator.errors import ConfigError
-from curator.labels.banks import TextEncoder, build_bank
+from curator.labels.banks import build_bank
 from curator.labels.heads.base import Head, LabelSetSpec
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from curator.annotators import TextEncoder
 from curator.data import TextBank
-from curator.labels.banks import TextEncoder
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.dense import template_banks
 from curator.labels.heads.options import fault, mapping, with_contents
