@@ -159,7 +159,8 @@ def _prune(plan: Plan, ledger: Ledger, storage: Storage) -> None:
 
 def _fleet(config: Config, build: Callable[[], Worker]) -> Fleet:
     if config.run.backend == "ray":
-        from curator.engine.backends.ray import RayFleet, connect
+        from curator.engine.backends.ray import RayFleet
+        from curator.engine.backends.ray_connect import connect
 
         connect(config.ray.address)
         return RayFleet(build, ray_resources(config), in_flight=config.run.in_flight)

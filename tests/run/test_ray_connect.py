@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from curator.engine.backends.ray import connect
+from curator.engine.backends.ray_connect import connect
 from curator.errors import ConfigError
 
 pytestmark = pytest.mark.ray
