@@ -14,7 +14,7 @@ from curator.shards.decode import Decoder
 
 if TYPE_CHECKING:
     from curator.encoder import Encoder
-    from curator.labels.heads import Head
+    from curator.engine.annotations import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,9 @@ class Fidelity:
     label_flips: float
 
 
-def compare_modes(encoder: Encoder, heads: Sequence[Head], images: Sequence[bytes], batch_size: int) -> list[Fidelity]:
+def compare_modes(
+    encoder: Encoder, heads: Sequence[Opened], images: Sequence[bytes], batch_size: int
+) -> list[Fidelity]:
     """``close`` and ``fast`` against ``exact``, on the images given and with the run's own encoder and labels."""
     exact = _embed(encoder, images, "exact", batch_size)
     best = _best_labels(heads, exact)
@@ -50,7 +52,7 @@ def _embed(encoder: Encoder, images: Sequence[bytes], mode: str, batch_size: int
     return torch.cat([encoder.embed_pixels(batch).cpu() for batch in torch.split(pixels, batch_size)])
 
 
-def _best_labels(heads: Sequence[Head], vectors: torch.Tensor) -> torch.Tensor:
+def _best_labels(heads: Sequence[Opened], vectors: torch.Tensor) -> torch.Tensor:
     """int64 [sets, N]: the best label of every label set, -1 where there is none."""
     nothing = [None] * len(vectors)
     rows = []

@@ -19,6 +19,7 @@ from curator.bench.fidelity import Fidelity, compare_modes
 from curator.bench.stages import (
     StageRate,
     decode_all,
+    describe,
     images_of,
     take_samples,
     time_decode,
@@ -29,12 +30,12 @@ from curator.bench.stages import (
 )
 from curator.config import Config
 from curator.encoder import Encoder
+from curator.engine.annotations import Opened, open_annotations
 from curator.engine.compose import lanes_of, open_encoder, plan_worker, storage_of
 from curator.engine.fleet import WorkerReady
 from curator.engine.progress import Progress
 from curator.engine.run import label
 from curator.errors import ConfigError
-from curator.labels.heads import Head, prepare_heads
 from curator.shards.decode import Decoder
 from curator.shards.manifest import expand
 from curator.storage import join
@@ -103,13 +104,14 @@ def run_bench(
     plan = plan_worker(config)
     say("loading the encoder")
     encoder = open_encoder(config)
-    heads = prepare_heads(plan.label_sets, encoder, cache_dir=config.encoder.cache_dir)
+    heads = open_annotations(plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=plan.cores)
     samples = take_samples(shards, storage, images)
     if not samples:
         raise ConfigError(f"{', '.join(config.input.urls)}: no sample with an image in {len(shards)} shards")
     say("measuring the stages alone")
     stages, read_mb_per_s = _stages(config, encoder, heads, samples, shards, limit_s, plan.cores)
-    fidelity = compare_modes(encoder, heads, images_of(samples), config.encoder.batch_size)
+    label_sets = heads[: len(plan.annotations.label_sets)]
+    fidelity = compare_modes(encoder, label_sets, images_of(samples), config.encoder.batch_size)
     del encoder
     say(f"running the whole job over {len(shards)} shards")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:  # so that memory is the job's own
@@ -129,7 +131,7 @@ def run_bench(
 
 
 def _stages(
-    config: Config, encoder: Encoder, heads: Sequence[Head], samples: Any, shards: Any, limit_s: float, cores: int
+    config: Config, encoder: Encoder, heads: Sequence[Opened], samples: Any, shards: Any, limit_s: float, cores: int
 ) -> tuple[list[StageRate], float]:
     storage = storage_of(config)
     decode = Decoder(encoder.preprocess, mode=config.decode.mode, max_pixels=config.decode.max_pixels)
@@ -140,14 +142,15 @@ def _stages(
     batch_size = config.encoder.batch_size
     encode = time_encode(encoder, pixels, batch_size, cores, lanes_of(config, encoder, cores))
     vectors = torch.cat([encoder.embed_pixels(batch) for batch in torch.split(pixels, batch_size)])
+    described = describe(samples, vectors, pixels)
     stages = [read, *decoded, encode]
     if heads:
-        stages.append(time_label(heads, vectors, batch_size, cores))
+        stages.append(time_label(heads, described, batch_size, cores))
     columns = [column for head in heads for column in head.columns]
     schema = build_schema(encoder.dim, config.output.embedding_dtype, columns)
     folder = tempfile.mkdtemp(prefix="curator-bench-")
     try:
-        stages.append(time_write(heads, vectors, samples, schema, storage, join(folder, "part.parquet")))
+        stages.append(time_write(heads, described, samples, schema, storage, join(folder, "part.parquet")))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return stages, read_mb_per_s

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from curator.encoder import Encoder
-    from curator.labels.heads import Head
+    from curator.engine.annotations import Opened
 
 REPEATS = 3
+_WIDTH, _HEIGHT = 512, 384
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,31 +133,48 @@ def time_encode(encoder: Encoder, pixels: torch.Tensor, batch_size: int, cores: 
     return StageRate("encode", rate, "images/s", 0 if on_device else cores, 0.0 if on_device else cores / rate)
 
 
-def time_label(heads: Sequence[Head], vectors: torch.Tensor, batch_size: int, cores: int) -> StageRate:
-    """Images a second through all heads, in batches as the pipeline gives them."""
-    repeated = vectors.repeat(max(1, 8 * batch_size // len(vectors)), 1)
-    batches = [repeated[start : start + batch_size] for start in range(0, len(repeated), batch_size)]
-    nothing = [None] * batch_size
+def describe(samples: Sequence[Sample], vectors: torch.Tensor, pixels: torch.Tensor) -> Embeddings:
+    """Embedded samples as the engine would hand them to the heads."""
+    kept = samples[: len(vectors)]
+    sizes = [(_WIDTH, _HEIGHT)] * len(kept)
+    metadata = [sample.fields.get("json") for sample in kept]
+    return Embeddings(
+        vectors[: len(kept)], [_caption(sample) for sample in kept], metadata, sizes, list(pixels.numpy())
+    )
+
+
+def time_label(heads: Sequence[Opened], described: Embeddings, batch_size: int, cores: int) -> StageRate:
+    """Images a second through all heads and annotators, in batches as the pipeline gives them."""
+    count = len(described.vectors)
+    batches = [_rows(described, start, start + batch_size) for start in range(0, count, batch_size)]
+    rounds = max(1, 8 * batch_size // count)
 
     def run() -> None:
-        for batch in batches:
-            for head in heads:
-                head(Embeddings(batch, nothing[: len(batch)], nothing[: len(batch)]))
+        for _ in range(rounds):
+            for batch in batches:
+                for head in heads:
+                    head(batch)
 
-    rate = len(repeated) / _best(run)
+    rate = rounds * count / _best(run)
     return StageRate("label", rate, "images/s", cores, cores / rate)
 
 
+def _rows(described: Embeddings, start: int, stop: int) -> Embeddings:
+    assert described.pixels is not None
+    lists = (described.captions, described.metadata, described.sizes, described.pixels)
+    return Embeddings(described.vectors[start:stop], *(values[start:stop] for values in lists))  # type: ignore[arg-type]
+
+
 def time_write(
-    heads: Sequence[Head],
-    vectors: torch.Tensor,
+    heads: Sequence[Opened],
+    described: Embeddings,
     samples: Sequence[Sample],
     schema: pa.Schema,
     storage: Storage,
     url: str,
 ) -> StageRate:
     """Rows a second from finished rows to a published part, which is removed again."""
-    rows = make_rows(heads, vectors, samples)
+    rows = make_rows(heads, described, samples)
     portions = 8
 
     def run() -> None:
@@ -170,26 +188,30 @@ def time_write(
     return StageRate("write", rate, "rows/s", 1, 1 / rate)
 
 
-def make_rows(heads: Sequence[Head], vectors: torch.Tensor, samples: Sequence[Sample]) -> Rows:
+def make_rows(heads: Sequence[Opened], described: Embeddings, samples: Sequence[Sample]) -> Rows:
     """Rows as the engine would hand them to the sink, of embedded samples."""
-    count = min(len(vectors), len(samples))
-    kept = vectors[:count]
+    vectors = described.vectors
+    count = len(vectors)
     columns = [column for head in heads for column in head.columns]
     annotations = {}
     for head in heads:
-        annotations.update(head(Embeddings(kept, [None] * count, [None] * count)))
+        annotations.update(head(described))
     block = Block(0, count, vectors.shape[1], columns)
     block.records.extend([None] * count)
     records = [_record(sample, index) for index, sample in enumerate(samples[:count])]
-    block.settle_embedded(records, kept.float().cpu().numpy(), annotations, np.arange(count))
+    block.settle_embedded(records, vectors.float().cpu().numpy(), annotations, np.arange(count))
     return block.take("bench")
 
 
 def _record(sample: Sample, index: int, reject: Reject | None = None) -> RowRecord:
-    caption = sample.fields.get("txt", b"").decode("utf-8", "replace")
     return RowRecord(
-        sample.key, index, sample.offset, 512, 384, "jpeg", bytes(32), caption, sample.fields.get("json"), reject
-    )
+        sample.key, index, sample.offset, _WIDTH, _HEIGHT, "jpeg", bytes(32), _caption(sample),
+        sample.fields.get("json"), reject,
+    )  # fmt: skip
+
+
+def _caption(sample: Sample) -> str | None:
+    return sample.fields["txt"].decode("utf-8", "replace") if "txt" in sample.fields else None
 
 
 def _shift(rows: Rows, by: int) -> Rows:

@@ -101,11 +101,13 @@ def schema(
 ) -> None:
     """Show the columns of the output: names, types, descriptions. With --config, those of its label sets, too."""
     from curator.console import rows_table
-    from curator.engine.compose import planned_columns
+    from curator.engine.annotations import read_annotations
+    from curator.engine.compose import storage_of
     from curator.tables.schema import SCHEMA_VERSION, build_schema, describe
 
     settings = load(config, overrides, None, None)
-    columns = describe(build_schema(dim, settings.output.embedding_dtype, planned_columns(settings)))
+    planned = read_annotations(settings, storage_of(settings)).columns
+    columns = describe(build_schema(dim, settings.output.embedding_dtype, planned))
     rows = [(column.name, column.type, "yes" if column.nullable else "no", column.description) for column in columns]
     if as_json:
         names = ("name", "type", "nullable", "description")

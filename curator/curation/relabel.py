@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from curator.config import Config, digest_of
 from curator.data import Shard
-from curator.engine.compose import label_provenance, label_set_specs, open_encoder, shaping_labels, storage_of
+from curator.engine.annotations import Annotations, open_annotations, read_annotations
+from curator.engine.compose import cores_of, open_encoder, storage_of
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger
 from curator.engine.progress import Progress, Summary
 from curator.engine.run import Work, ignore_progress, label, run_work
 from curator.errors import ConfigError
-from curator.labels.heads import LabelSetSpec
 from curator.storage import Storage
 from curator.tables.readers import part_url, parts
 from curator.tables.schema import SCHEMA_VERSION
@@ -35,7 +35,7 @@ class RelabelPlan:
 
     config: Config
     shaping: Mapping[str, Any]
-    label_sets: tuple[LabelSetSpec, ...]
+    annotations: Annotations
     encoder_digest: str
     precision: str
 
@@ -55,11 +55,11 @@ def relabel(
     fleet: Fleet | None = None,
     storage: Storage | None = None,
 ) -> Summary:
-    """Write ``config.output.url`` from the parts of ``config.input.run``: same rows, label sets of ``config.labels``.
+    """Write ``config.output.url`` from the parts of ``config.input.run``: same rows, other labels.
 
-    Label sets of the same name are replaced, others are kept. The encoder, for the text of the labels, is that of the
-    run unless the config names one; its weights must be those that made the embeddings. Resumable, and a part that
-    changed in the source is done again, as in the main job. Raises ConfigError where the run cannot begin.
+    Label sets and annotators of the same name are replaced, others are kept. The encoder, for the text of the labels,
+    is that of the run unless the config names one; its weights must be those that made the embeddings. Resumable, and
+    a part that changed in the source is done again, as in the main job. ConfigError where the run cannot begin.
     """
     plan, storage = plan_relabel(config, storage)
     work = Work(lambda: _manifest(plan.config, storage), plan, plan.config_digest, plan.shaping)
@@ -80,22 +80,25 @@ def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[Relabe
         raise ConfigError("no output: give --output DIRECTORY or an s3:// prefix")
     if source == output:
         raise ConfigError(f"{output}: a run cannot be relabelled in place; choose another output, then remove the old")
-    if not config.labels:
-        raise ConfigError("no label set: give --vocabulary FILE, or [[labels]] in the config")
     storage = storage or storage_of(config)
     run = Ledger(storage, source).run()
     if run is None:
         raise ConfigError(f"{source}: no run has begun here (no _ledger/run.json); give the output of a run")
     digests = run["digests"]
     settled = _with_encoder(config, run["settings"]["encoder"], digests["precision"])
-    specs = label_set_specs(settled)
+    annotations = read_annotations(settled, storage)
+    if not annotations:
+        raise ConfigError(
+            "no label set: give --vocabulary FILE, or [[labels]], [[free]], [[entities]] or [[scores]] in the config"
+        )
+    annotations.refuse_images()
     shaping = {
         "schema_version": SCHEMA_VERSION,
         "source": digests,
         "encoder": settled.encoder.model_dump(include={"name", "pretrained", "precision"}),
-        "labels": shaping_labels(settled, specs),
+        **annotations.shaping(settled.shaping()["labels"]),
     }
-    return RelabelPlan(settled, shaping, specs, digests["encoder_digest"], digests["precision"]), storage
+    return RelabelPlan(settled, shaping, annotations, digests["encoder_digest"], digests["precision"]), storage
 
 
 def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> Config:
@@ -127,7 +130,6 @@ def _manifest(config: Config, storage: Storage) -> Iterator[Shard]:
 def wire_relabel(plan: RelabelPlan, encoder: Encoder, storage: Storage) -> RelabelWorker:
     """A worker around an open encoder and storage. ConfigError where the encoder is not that of the embeddings."""
     from curator.curation.relabel_worker import RelabelSettings, RelabelWorker
-    from curator.labels.heads import prepare_heads
 
     config = plan.config
     if encoder.digest != plan.encoder_digest:
@@ -135,14 +137,16 @@ def wire_relabel(plan: RelabelPlan, encoder: Encoder, storage: Storage) -> Relab
             f"{config.input.run}: its embeddings were made by an encoder with the digest {plan.encoder_digest}, the "
             f"text of the labels would be by {encoder.name} ({encoder.digest}); name the encoder of that run"
         )
-    heads = prepare_heads(plan.label_sets, encoder, cache_dir=config.encoder.cache_dir)
+    heads = open_annotations(
+        plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=cores_of(config)
+    )
     return RelabelWorker(
         storage=storage,
         device=encoder.device,
         heads=heads,
-        columns=[column for head in heads for column in head.columns],
+        columns=plan.annotations.columns,
         provenance={
-            **label_provenance(plan.label_sets, heads),
+            **plan.annotations.provenance(heads),
             "encoder_digest": encoder.digest,
             "precision": plan.precision,
             "text_precision": encoder.precision,
@@ -153,7 +157,7 @@ def wire_relabel(plan: RelabelPlan, encoder: Encoder, storage: Storage) -> Relab
             source=config.input.run.rstrip("/"),
             output=config.output.url,
             encoder_digest=plan.encoder_digest,
-            label_sets=tuple(spec.name for spec in plan.label_sets),
+            label_sets=plan.annotations.names,
             row_group_rows=config.output.row_group_rows,
         ),
     )

@@ -193,9 +193,11 @@ class RelabelWorker:
             places = np.flatnonzero(ok)
             captions = batch.column("caption").take(pa.array(places)).to_pylist()
             metadata = batch.column("metadata").take(pa.array(places)).to_pylist()
+            width, height = (batch.column(name).take(pa.array(places)).to_pylist() for name in ("width", "height"))
+            embeddings = Embeddings(unit, captions, metadata, list(zip(width, height, strict=True)))
             with self._head_lock:
                 for head in self._heads:
-                    made.update(head(Embeddings(unit, captions, metadata)))
+                    made.update(head(embeddings))
             picked = np.maximum(np.cumsum(ok) - 1, 0)
             made = {name: _spread(values, picked, ok) for name, values in made.items()}
         new = {column.name for column in self._columns}

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from curator.config import Config, digest_of
+from curator.engine.annotations import Annotations, open_annotations, read_annotations
 from curator.errors import ConfigError
-from curator.labels.heads import Head, LabelSetSpec, head_columns, read_spec
-from curator.labels.templates import template_set
-from curator.labels.vocabulary import Vocabulary
 from curator.storage import Router, Storage, StorageOptions, open_storage
 from curator.tables.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from curator.data import ColumnSpec, Decoded, Preprocess
+    from curator.data import Decoded, Preprocess
     from curator.encoder import Encoder
     from curator.engine.backends.local import Worker
     from curator.engine.backends.ray import RayResources
@@ -32,7 +30,7 @@ class WorkerPlan:
 
     config: Config
     shaping: Mapping[str, Any]
-    label_sets: tuple[LabelSetSpec, ...]
+    annotations: Annotations
     cores: int
 
     @property
@@ -51,46 +49,12 @@ def storage_of(config: Config) -> Router:
     return open_storage(storage_options(config))
 
 
-def label_set_specs(config: Config) -> tuple[LabelSetSpec, ...]:
-    """The label sets with every file that they name read. ConfigError names the file and line at fault."""
-    return tuple(
-        read_spec(
-            LabelSetSpec(
-                name=label_set.name,
-                vocabulary=Vocabulary.load(label_set.vocabulary),
-                templates=template_set(label_set.templates),
-                head=label_set.head,
-                family=label_set.family,
-                top_k=label_set.top_k,
-                min_score=label_set.min_score,
-                min_margin=label_set.min_margin,
-                options=label_set.options,
-                abstain=label_set.abstain,
-            )
-        )
-        for label_set in config.labels
-    )
-
-
-def plan_worker(config: Config) -> WorkerPlan:
+def plan_worker(config: Config, storage: Storage | None = None) -> WorkerPlan:
     """Read what the driver must read (vocabularies, templates): with it, all that shapes rows is known."""
-    specs = label_set_specs(config)
-    shaping = {"schema_version": SCHEMA_VERSION, **config.shaping(), "labels": shaping_labels(config, specs)}
-    return WorkerPlan(config, shaping, specs, cores_of(config))
-
-
-def shaping_labels(config: Config, specs: Sequence[LabelSetSpec]) -> list[dict[str, Any]]:
-    """The label sets by their settings and by digests of what stood in the files that they name."""
-    return [
-        {
-            **settings,
-            "vocabulary": spec.vocabulary.digest,
-            "templates": digest_of(list(spec.templates)),
-            "options": digest_of(dict(spec.options)),
-            "abstain": digest_of(dict(spec.abstain)),
-        }
-        for settings, spec in zip(config.shaping()["labels"], specs, strict=True)
-    ]
+    annotations = read_annotations(config, storage or storage_of(config))
+    settings = config.shaping()
+    shaping = {"schema_version": SCHEMA_VERSION, **settings, **annotations.shaping(settings["labels"])}
+    return WorkerPlan(config, shaping, annotations, cores_of(config))
 
 
 def cores_of(config: Config) -> int:
@@ -163,12 +127,11 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
     """A worker around an open encoder and storage: loads or builds the text banks and puts the rooms together."""
     from curator.engine.intake import WorkerSettings
     from curator.engine.worker import ShardWorker
-    from curator.labels.heads import prepare_heads
     from curator.tables.schema import build_schema
 
     config = plan.config
-    heads = prepare_heads(plan.label_sets, encoder, cache_dir=config.encoder.cache_dir)
-    columns = [column for head in heads for column in head.columns]
+    heads = open_annotations(plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=plan.cores)
+    columns = plan.annotations.columns
     decode, threads = _decode(config, encoder.preprocess, plan.cores)
     lanes = lanes_of(config, encoder, plan.cores)
     settings = WorkerSettings(
@@ -197,21 +160,13 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
         schema=build_schema(encoder.dim, config.output.embedding_dtype, columns),
         provenance={
             **encoder.provenance(),
-            **label_provenance(plan.label_sets, heads),
+            **plan.annotations.provenance(heads),
             "config_digest": plan.config_digest,
             "curator": version("curator"),
             "pillow": version("pillow"),
         },
         settings=settings,
     )
-
-
-def label_provenance(specs: Sequence[LabelSetSpec], heads: Sequence[Head]) -> dict[str, str]:
-    """What a footer says of the label sets: ``vocabulary_digest.NAME`` and ``head_digest.NAME``."""
-    return {
-        **{f"vocabulary_digest.{spec.name}": spec.vocabulary.digest for spec in specs},
-        **{f"head_digest.{head.name}": head.digest for head in heads},
-    }
 
 
 def run_digests(provenance: Mapping[str, str]) -> dict[str, str]:
@@ -232,8 +187,3 @@ def require_paths(config: Config) -> None:
         raise ConfigError("decode.actors are Ray actors: set run.backend to ray, or decode.actors to 0")
     if not config.output.url:
         raise ConfigError("no output: give --output DIRECTORY or an s3:// prefix")
-
-
-def planned_columns(config: Config) -> list[ColumnSpec]:
-    """The columns that the config's label sets will add, known without loading an encoder."""
-    return [column for spec in label_set_specs(config) for column in head_columns(spec)]

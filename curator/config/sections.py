@@ -1,27 +1,10 @@
-"""The configuration of a run as models: TOML in, checked values out, and the digest of what shapes the rows.
-
-Knows no room: only ``engine/compose.py``, the CLI and the library's front door read it.
-"""
+"""The configuration of a run as models, a section each: names, defaults, bounds. Knows no file and no room."""
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from curator.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -115,6 +98,14 @@ class LabelSetConfig(Section):
     abstain: dict[str, Any] = Field(default_factory=dict, description="score, threshold: a column NAME_ood")
 
 
+class AnnotatorConfig(Section):
+    """One more way to describe the images of a run: vocabulary-free labels, entities or scores."""
+
+    name: str = Field(description="what its columns begin with")
+    method: str = Field(description="see the README of curator/free, curator/entities or curator/scores")
+    options: dict[str, Any] = Field(default_factory=dict, description="the method's own")
+
+
 class RunConfig(Section):
     """How the work is spread, tried and given up."""
 
@@ -135,6 +126,9 @@ class RunConfig(Section):
     grace_s: float = Field(30.0, gt=0)
     straggler_factor: float = Field(3.0, gt=1.0)
     lock_ttl_s: float = Field(60.0, gt=0)
+    metrics_port: int | None = Field(None, gt=0, lt=65536, description="answer GET /metrics there, for Prometheus")
+    metrics_host: str = Field("127.0.0.1", description="the address to answer at; 0.0.0.0: every one, as a pod needs")
+    traces: bool = Field(False, description="send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 class RayConfig(Section):
@@ -158,6 +152,9 @@ class Config(Section):
     encoder: EncoderConfig = EncoderConfig()
     decode: DecodeConfig = DecodeConfig()
     labels: tuple[LabelSetConfig, ...] = ()
+    free: tuple[AnnotatorConfig, ...] = ()
+    entities: tuple[AnnotatorConfig, ...] = ()
+    scores: tuple[AnnotatorConfig, ...] = ()
     run: RunConfig = RunConfig()
     ray: RayConfig = RayConfig()
 
@@ -174,6 +171,7 @@ class Config(Section):
         """The settings that shape rows, as far as they stand in the config: what two runs must share in one dataset.
 
         Files (vocabularies, templates, options that name one) are left out: their contents count, not where they lie.
+        So are the annotators, which say themselves what shapes their columns.
         """
         files = {"vocabulary", "templates", "options", "abstain"}
         decode = self.decode.model_dump(include={"mode", "max_pixels", "exif_orientation"})
@@ -185,100 +183,3 @@ class Config(Section):
             "decode": decode,
             "labels": [label_set.model_dump(exclude=files) for label_set in self.labels],
         }
-
-
-def digest_of(value: Any) -> str:
-    """16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def load_config(
-    path: str | Path | None = None, *, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
-) -> Config:
-    """A checked Config from a TOML file, ``key.path=value`` overrides (TOML values) and nested ``values``, in order.
-
-    Raises ConfigError that names the key, the nearest known key and the file.
-    """
-    tree: dict[str, Any] = {}
-    if path is not None:
-        try:
-            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path}: no such config file") from error
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are among them
-            raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _set(tree, override)
-    _merge(tree, values or {})
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item, str(path or "settings")) for item in error.errors())) from error
-
-
-def _set(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {override}: write it as key.path=value, for example encoder.batch_size=128")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    if isinstance(value, (datetime, date, time)):  # no setting is one; --set input.since=2026-11-22 means the text
-        value = text
-    *sections, name = key.strip().split(".")
-    node: Any = tree
-    for section in sections:
-        node = _step(node, section, override)
-    if isinstance(node, list):
-        _step(node, name, override)
-        node[int(name)] = value
-    else:
-        _section(node, name, override)[name] = value
-
-
-def _step(node: Any, section: str, override: str) -> Any:
-    if isinstance(node, list):
-        if not section.isdigit() or int(section) >= len(node):
-            raise ConfigError(
-                f"--set {override}: {section!r} is no position in a list of {len(node)}; for example labels.0.top_k=3"
-            )
-        return node[int(section)]
-    return _section(node, section, override).setdefault(section, {})
-
-
-def _section(node: Any, name: str, override: str) -> dict[str, Any]:
-    if not isinstance(node, dict):
-        raise ConfigError(f"--set {override}: there is no {name!r} in {node!r}, which is a value and not a section")
-    return node
-
-
-def _merge(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(name), dict):
-            _merge(tree[name], value)
-        else:
-            tree[name] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _explain(item: Any, source: str) -> str:
-    place = ".".join(str(step) for step in item["loc"])
-    if item["type"] != "extra_forbidden":
-        return f"{source}: {place}: {item['msg']} (got {item.get('input')!r})"
-    known = _fields_at(item["loc"][:-1])
-    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"{source}: unknown key {place!r}; {hint}"
-
-
-def _fields_at(path: Sequence[str | int]) -> list[str]:
-    model: type[BaseModel] = Config
-    for step in path:
-        if isinstance(step, int):
-            continue
-        annotation = model.model_fields[step].annotation
-        model = LabelSetConfig if step == "labels" else annotation  # type: ignore[assignment]
-    return list(model.model_fields)

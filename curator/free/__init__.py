@@ -1,0 +1,7 @@
+"""Vocabulary-free labels: the methods by the names that a config gives them."""
+
+from __future__ import annotations
+
+from curator.annotators import Annotator
+
+METHODS: dict[str, type[Annotator]] = {}
