@@ -50,7 +50,8 @@ def nearest(queries: Tensor, bank: Tensor, k: int, *, coarse: Tensor | None = No
     if coarse is not None and (coarse.shape != bank.shape or coarse.dtype != torch.bfloat16):
         raise ValueError(f"coarse is {coarse.dtype} {tuple(coarse.shape)} for a bank {tuple(bank.shape)}")
     scores, indices = [], []
-    for some in queries.float().split(_QUERIES):
+    for start in range(0, max(1, len(queries)), _QUERIES):
+        some = queries[start : start + _QUERIES].float()
         found = None if coarse is None else _sifted(some, bank, coarse, k)
         best = found or _plain(some, bank, k)
         scores.append(best[0])
@@ -147,7 +148,8 @@ def _error_bound(queries: Tensor, rounded: Tensor, scores: Tensor) -> Tensor:
     longest = 1.01 * (1 + unit)
     sums = queries.shape[1] * torch.finfo(torch.float32).eps * (norms + moved) * longest
     products = moved * longest + norms * 1.01 * unit + sums
-    return products + unit * (scores.abs() + products)
+    bound: Tensor = products + unit * (scores.abs() + products)
+    return bound
 
 
 def _bits_below(scores: Tensor) -> Tensor:
