@@ -92,6 +92,35 @@ class RunDisplay:
             )
 
 
+class LogDisplay:
+    """Shows a run's progress as lines of the log: one every ten seconds, and one at the end."""
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
+
+    def __enter__(self) -> LogDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, progress: RunProgress) -> None:
+        if time.monotonic() - self._told_at < PLAIN_EVERY_S and progress.settled < progress.shards:
+            return
+        self._told_at = time.monotonic()
+        totals = progress.totals
+        said = {
+            "shards": progress.shards,
+            "settled": progress.settled,
+            "quarantined": progress.quarantined,
+            "rows": totals.rows,
+            "rejected": totals.rejected,
+            "rows_per_second": round(totals.rows / progress.working_s, 2) if progress.working_s else 0.0,
+            "elapsed_s": round(progress.elapsed_s, 3),
+        }
+        logger.info("progress %d of %d shards", progress.settled, progress.shards, extra=said)
+
+
 def counts_table(title: str, heading: str, counts: Mapping[str, int], *, limit: int = 15) -> Table:
     """The most frequent names first; what is beyond ``limit`` is summed up in the last line."""
     table = Table(title=title, title_justify="left", title_style="bold")

@@ -7,7 +7,7 @@ import os
 import sys
 
 from curator.cli import bench, describe, measure, prompts, runs, show, vocab
-from curator.cli.app import app, errors
+from curator.cli.app import app, say
 from curator.errors import ConfigError, CuratorError
 
 __all__ = ["app", "bench", "describe", "main", "measure", "prompts", "runs", "show", "vocab"]
@@ -22,13 +22,13 @@ def main() -> None:
             _leave(left.code)
         raise
     except ConfigError as error:
-        errors.print(f"curator: {error}", highlight=False, markup=False)
+        say(f"curator: {error}")
         sys.exit(2)
     except CuratorError as error:
-        errors.print(f"curator: {error}", highlight=False, markup=False)
+        say(f"curator: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        errors.print("curator: interrupted; run the same command again to resume", highlight=False)
+        say("curator: interrupted; run the same command again to resume")
         sys.exit(130)
 
 

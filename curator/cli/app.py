@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from curator import logs
+
 if TYPE_CHECKING:
     from curator.config import Config
     from curator.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="curator",
@@ -35,15 +38,39 @@ Output = Annotated[str | None, typer.Option("--output", "-o", help="Directory or
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script")]
 
 
+def _use_format(given: str | None) -> str | None:
+    """What an option --log-format does, wherever it stands. A collector of JSON lines wants all of them."""
+    if given == "json":
+        logs.set_up(logs.LogSettings(logging.INFO, "json"))
+    elif given == "text":
+        logs.set_up(logs.LogSettings(logs.current().level))
+    elif given is not None:
+        raise typer.BadParameter(f"{given!r} is not one of text, json")
+    return given
+
+
+# Its callback does all: a command that takes it need not look at it.
+LogFormat = Annotated[
+    str | None,
+    typer.Option("--log-format", envvar="CURATOR_LOG_FORMAT", callback=_use_format, help="text | json: one a line"),
+]
+
+
 @app.callback()
 def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every shard")] = False,
+    log_format: LogFormat = None,
 ) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
+    if log_format != "json":
+        logs.set_up(logs.LogSettings(logging.INFO if verbose else logging.WARNING))
+
+
+def say(text: str) -> None:
+    """Tell the user something beside the results: on standard error, or as a line of the log where that is JSON."""
+    if logs.current().format == "json":
+        logger.warning(text)
+    else:
+        errors.print(text, highlight=False, markup=False)
 
 
 def load(

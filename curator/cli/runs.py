@@ -12,11 +12,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, console, errors, load, storage_from
+from curator import logs
+from curator.cli.app import (
+    AsJson,
+    ConfigPath,
+    Inputs,
+    LogFormat,
+    Output,
+    Overrides,
+    app,
+    console,
+    errors,
+    load,
+    say,
+    storage_from,
+)
 
 if TYPE_CHECKING:
     from curator.config import Config
     from curator.engine.progress import Progress, Summary
+
+MetricsPort = Annotated[int | None, typer.Option(help="Answer GET /metrics at this port of 127.0.0.1, for Prometheus")]
 
 
 @contextmanager
@@ -28,9 +44,9 @@ def _signals() -> Iterator[tuple[threading.Event, Callable[[], int | None]]]:
         caught.append(number)
         stop.set()
         if len(caught) > 1:
-            errors.print("stopping at once; run the same command again to resume", highlight=False)
+            say("stopping at once; run the same command again to resume")
             raise KeyboardInterrupt
-        errors.print("stopping after the shards under way; once more to stop at once", highlight=False)
+        say("stopping after the shards under way; once more to stop at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -40,12 +56,17 @@ def _signals() -> Iterator[tuple[threading.Event, Callable[[], int | None]]]:
             signal.signal(number, handler)
 
 
-def _run(start: Callable[[Callable[[Progress], None], threading.Event], Summary], *, as_json: bool) -> Summary:
+def _run(
+    start: Callable[[Callable[[Progress], None], threading.Event], Summary], output: str, *, as_json: bool
+) -> Summary:
     """Start a run, show it, print how it ended, and leave with its exit status unless that is 0."""
-    from curator.console import RunDisplay, show_summary
+    from curator.console import LogDisplay, RunDisplay, show_summary
 
+    logs.name_run(output)
+    as_log = logs.current().format == "json"
     with _signals() as (stop, signalled):
-        with redirect_stdout(sys.stderr), RunDisplay(errors) as display:  # libraries print, too: Ray of dead workers
+        printed = logs.Printed() if as_log else sys.stderr  # libraries print, too: Ray of dead workers
+        with redirect_stdout(printed), LogDisplay() if as_log else RunDisplay(errors) as display:
             summary = start(display, stop)
         if as_json:
             typer.echo(json.dumps(summary.to_dict(), indent=1))
@@ -74,7 +95,9 @@ def label(
     max_shards: Annotated[int | None, typer.Option(help="At most so many shards in this run")] = None,
     prune: Annotated[bool | None, typer.Option("--prune", help="Remove rows of shards that the input lost")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Stop cleanly after this time; resumable")] = None,
+    metrics_port: MetricsPort = None,
     as_json: AsJson = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Label shards: the main job. Run the same command again to resume; what is done is not done twice."""
     from curator.api import with_vocabulary
@@ -83,11 +106,11 @@ def label(
     settings = load(
         config, overrides, inputs, output,
         input={"salvage": salvage, "since": since, "max_shards": max_shards},
-        run={"backend": backend, "max_seconds": max_seconds, "prune": prune},
+        run={"backend": backend, "max_seconds": max_seconds, "prune": prune, "metrics_port": metrics_port},
     )  # fmt: skip
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
-    _run(lambda observe, stop: start(settings, observe=observe, stop=stop), as_json=as_json)
+    _run(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 
 @app.command()
@@ -101,16 +124,20 @@ def relabel(
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
     backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
+    metrics_port: MetricsPort = None,
     as_json: AsJson = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Label a run again from its stored embeddings, into another output: no image is read, rejects stay rejects."""
     from curator.api import with_vocabulary
     from curator.curation.relabel import relabel as start
 
-    settings = load(config, overrides, None, output, input={"run": run}, run={"backend": backend})
+    settings = load(
+        config, overrides, None, output, input={"run": run}, run={"backend": backend, "metrics_port": metrics_port}
+    )
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
-    _run(lambda observe, stop: start(settings, observe=observe, stop=stop), as_json=as_json)
+    _run(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 
 @app.command()
@@ -122,6 +149,7 @@ def retry(
     config: ConfigPath = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Try quarantined shards again, with the settings that the run was begun with."""
     from curator.curation.relabel import start_again
@@ -138,6 +166,7 @@ def retry(
         lambda observe, stop: start(
             output, storage, reasons=reason or (), overrides=change, observe=observe, stop=stop, start=start_again
         ),
+        output,
         as_json=as_json,
     )
 
@@ -145,6 +174,7 @@ def retry(
 @app.command()
 def demo(
     output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset goes")] = "curator-demo",
+    log_format: LogFormat = None,
 ) -> None:
     """Label the embedded sample shards with the embedded encoder, and show what came out. Needs no network."""
     from curator.console import counts_table, seconds_table
@@ -155,7 +185,7 @@ def demo(
     from curator.tables.readers import count_values
 
     settings = demo_config(output)
-    summary = _run(lambda observe, stop: start(settings, observe=observe, stop=stop), as_json=False)
+    summary = _run(lambda observe, stop: start(settings, observe=observe, stop=stop), output, as_json=False)
     counts = count_values(output, open_storage())
     console.print(counts_table("Best label", "label", counts.top1["labels"]))
     console.print(counts_table("Rejects by reason", "reason", counts.reasons))

@@ -24,7 +24,7 @@ STAGES = ("read", "decode", "device", "label", "write")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a lease stands, for the watchdog: the stage it was last seen in and the seconds since it last moved."""
+    """Where a lease stands: the stage it was last seen in, the seconds since it last moved, and what is done of it."""
 
     shard_id: str
     url: str
@@ -32,6 +32,7 @@ class Standing:
     stage: str
     rows: int
     idle_s: float
+    device_s: float = 0.0
 
 
 class AbandonedError(Exception):
@@ -64,7 +65,8 @@ class Assembly:
         shard = self.lease.shard
         idle_s = time.monotonic() - self._moved_at
         stage = waits_for if self._waits else self._stage
-        return Standing(shard.id, shard.url, self.lease.attempt, stage, self._settled, idle_s)
+        device_s = self.seconds["device"]
+        return Standing(shard.id, shard.url, self.lease.attempt, stage, self._settled, idle_s, device_s)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

@@ -84,6 +84,8 @@ class Driver:
         self._silent_since: dict[str, float] = {}
         self._unseen_since: dict[tuple[str, str], float] = {}
         self._losses_in_a_row = 0
+        self._attempts = 0
+        self._standings: dict[str, Sequence[Standing]] = {}
         self._started_at = self._watched_at = self._none_ready_since = clock()
         self.totals = Totals()
         self.quarantined: list[Quarantine] = []
@@ -152,6 +154,7 @@ class Driver:
                 if lease is None:
                     break
                 self._fleet.submit(worker, lease)
+                self._attempts += 1
 
     def _hear(self, news: News) -> None:
         if isinstance(news, WorkerReady):
@@ -159,7 +162,9 @@ class Driver:
             self._ready[news.worker] = self._clock()
             if self.startup_s is None:
                 self.startup_s = self.elapsed_s
-            logger.info("worker ready worker=%s startup_s=%.1f", news.worker, news.startup_s)
+            logger.info(
+                "worker ready worker=%s startup_s=%.1f", news.worker, news.startup_s, extra={"worker": news.worker}
+            )
         elif isinstance(news, LeaseDone):
             self._losses_in_a_row = 0
             if self._scheduler.done(news.worker, news.lease):
@@ -170,6 +175,7 @@ class Driver:
             logger.warning(
                 "attempt failed url=%s attempt=%d worker=%s verdict=%s: %s",
                 news.lease.shard.url, news.lease.attempt, news.worker, news.failure.verdict, news.failure.message,
+                extra={"shard": news.lease.shard.url, "attempt": news.lease.attempt, "worker": news.worker},
             )  # fmt: skip
             logger.debug("%s", news.failure.traceback)
             quarantine = self._scheduler.failed(news.worker, news.lease, news.failure)
@@ -183,6 +189,7 @@ class Driver:
         logger.info(
             "shard done url=%s attempt=%d rows=%d rejected=%d device_s=%.1f total_s=%.1f",
             receipt.url, receipt.attempt, receipt.rows, receipt.rejected, receipt.seconds["device"], receipt.total_s,
+            extra={"shard": receipt.url, "attempt": receipt.attempt, "rows": receipt.rows, "total_s": receipt.total_s},
         )  # fmt: skip
         self.totals.add(receipt)
         if self.first_shard_s is None:
@@ -199,7 +206,7 @@ class Driver:
         if news.config:
             raise ConfigError(news.cause)
         self._losses_in_a_row += 1
-        logger.warning("worker lost worker=%s cause=%s", news.worker, news.cause)
+        logger.warning("worker lost worker=%s cause=%s", news.worker, news.cause, extra={"worker": news.worker})
         for quarantine in self._scheduler.lost(news.worker, news.cause):
             self._give_up(quarantine)
         if self._losses_in_a_row >= self._settings.worker_losses or not self._fleet.alive:
@@ -210,13 +217,15 @@ class Driver:
     def _give_up(self, quarantine: Quarantine) -> None:
         self.quarantined.append(quarantine)
         self._ledger.quarantine(quarantine)
-        logger.error("shard quarantined url=%s reason=%s", quarantine.shard.url, quarantine.reason)
+        said = {"shard": quarantine.shard.url, "attempt": len(quarantine.attempts)}
+        logger.error("shard quarantined url=%s reason=%s", quarantine.shard.url, quarantine.reason, extra=said)
         self._tell(quarantine)
 
     def _watch(self) -> None:
         """End workers that do not answer, and those with a lease that has not moved for too long."""
         now = self._clock()
         unseen, self._unseen_since = self._unseen_since, {}
+        self._standings = {}
         for worker, standings in self._fleet.standings().items():
             if worker not in self._ready:
                 continue
@@ -226,6 +235,7 @@ class Driver:
                     self._fleet.kill(worker, f"no sign of life for {now - since:.0f} s")
                 continue
             self._silent_since.pop(worker, None)
+            self._standings[worker] = standings
             stuck = self._stuck(worker, standings, unseen)
             if stuck:
                 self._fleet.kill(worker, stuck)
@@ -257,5 +267,8 @@ class Driver:
                 working_s=self.working_s,
                 fleet=self._fleet.status(),
                 news=news,
+                queued=self._scheduler.queued,
+                attempts=self._attempts,
+                standings=self._standings,
             )
         )

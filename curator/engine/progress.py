@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curator.data import Receipt
+from curator.engine.assembly import Standing
 from curator.engine.fleet import News
 from curator.engine.scheduler import Quarantine
 
@@ -21,6 +22,7 @@ class Totals:
     rows: int = 0
     rejected: int = 0
     part_bytes: int = 0
+    read_bytes: int = 0
     salvaged: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -31,6 +33,7 @@ class Totals:
         self.rows += receipt.rows
         self.rejected += receipt.rejected
         self.part_bytes += receipt.part_bytes
+        self.read_bytes += receipt.size or 0
         self.salvaged += receipt.salvaged is not None
         self.reasons.update(receipt.reasons)
         for stage, seconds in receipt.seconds.items():
@@ -43,6 +46,7 @@ class Totals:
             "rows": self.rows,
             "rejected": self.rejected,
             "part_bytes": self.part_bytes,
+            "read_bytes": self.read_bytes,
             "salvaged": self.salvaged,
             "reasons": dict(sorted(self.reasons.items())),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
@@ -53,7 +57,8 @@ class Totals:
 class Progress:
     """What an observer may show after each piece of news: this run's totals and where the shards are.
 
-    ``working_s`` counts from the first worker's readiness, ``elapsed_s`` from the start of the run.
+    ``working_s`` counts from the first worker's readiness, ``elapsed_s`` from the start of the run. ``queued`` shards
+    wait for a worker, ``attempts`` leases were given out; ``standings`` are those of the last heartbeat, by worker.
     """
 
     shards: int
@@ -64,6 +69,9 @@ class Progress:
     working_s: float
     fleet: Mapping[str, Any]
     news: News | Quarantine | None
+    queued: int = 0
+    attempts: int = 0
+    standings: Mapping[str, Sequence[Standing]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

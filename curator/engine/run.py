@@ -18,6 +18,7 @@ from curator.engine.backends.local import LocalFleet, Worker
 from curator.engine.compose import plan_worker, ray_resources, require_paths, run_digests, storage_of
 from curator.engine.driver import Driver, DriverSettings, FleetLostError, StoppedError
 from curator.engine.fleet import Fleet
+from curator.engine.instruments import instrumented
 from curator.engine.ledger import Ledger, Plan, make_plan
 from curator.engine.lock import RunLock
 from curator.engine.progress import Progress, Summary, Totals
@@ -138,7 +139,9 @@ def run_work(
         run = _Run(config, work, ledger, plan, todo, lock.lost)
         if todo:
             ledger.drop_summary()
-            return run.drive(fleet or _fleet(config, work.build), observe, stop or threading.Event())
+            fleet = fleet or _fleet(config, work.build)
+            with instrumented(config, observe) as observe_all:
+                return run.drive(fleet, observe_all, stop or threading.Event())
         return run.summarize("complete", "nothing to do: every shard is settled", Totals(), 0.0)
 
 

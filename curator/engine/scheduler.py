@@ -103,6 +103,11 @@ class Scheduler:
         """Shards that are neither done nor quarantined."""
         return len(self._waiting) + len(self._records)
 
+    @property
+    def queued(self) -> int:
+        """Shards that no worker has: never leased, or waiting for their next attempt."""
+        return len(self._waiting) + len(self._later) + len(self._suspects)
+
     def leases(self, worker: str) -> list[Lease]:
         return [record.runs[worker][0] for record in self._held.get(worker, {}).values()]
 

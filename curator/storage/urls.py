@@ -11,6 +11,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _COMMAND = re.compile(r"(pipe|data|javascript):", re.IGNORECASE)
 _CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
 _SIGNATURE = re.compile(r"[?&](x-(amz|goog)-(signature|credential|security-token)|signature|sig|token)=", re.IGNORECASE)
+_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*[@?][^\s'\"<>]*")
 _QUERY_VALUE = re.compile(r"=[^&;]*")
 
 
@@ -78,3 +79,8 @@ def _redact(scheme: str, url: str) -> str:
     user, at, host_name = authority.rpartition("@")
     # az://container@account is an address; only what has a colon can hold a password
     return f"{scheme}://***@{host_name}{slash}{rest}" if at and ":" in user else url
+
+
+def redact_text(text: str) -> str:
+    """``text`` with the secrets of every url in it hidden: what may stand in a log whoever wrote the message."""
+    return _IN_TEXT.sub(lambda found: redact(found[0]), text) if "://" in text else text

@@ -26,6 +26,7 @@ def test_all_shards_are_settled_and_counted() -> None:
         "rows": 50,
         "rejected": 5,
         "part_bytes": 500,
+        "read_bytes": 10,
         "salvaged": 0,
         "reasons": {"no_image": 5},
         "seconds": {"read": 2.5, "device": 5.0},

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from curator import logs
 from curator.data import Lease, Receipt
 from curator.engine.assembly import Standing
 from curator.engine.fleet import LeaseDone, LeaseFailed, News, WorkerLost, WorkerReady, failure_of
@@ -92,7 +93,8 @@ class LocalFleet:
 
     def _process(self, name: str, lease: Lease) -> None:
         try:
-            receipt = self._workers[name].process(lease)
+            with logs.of_shard(lease.shard.url, lease.attempt):
+                receipt = self._workers[name].process(lease)
         except BaseException as error:
             self._news.put(LeaseFailed(name, lease, failure_of(error)))
         else:
@@ -121,6 +123,9 @@ class LocalFleet:
         threading.Thread(target=gone.close, name=f"curator-close-{worker}", daemon=True).start()
         self._news.put(WorkerLost(worker, cause))
         self._replace()
+
+    def release(self, worker: str) -> None:
+        """Nothing: the machine of a local worker is that of the driver, and no worker of it is ever leaving."""
 
     def status(self) -> Mapping[str, Any]:
         ready = len(self._workers)

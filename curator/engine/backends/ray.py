@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from curator import logs
 from curator.data import Lease, Receipt
 from curator.engine.assembly import Standing
 from curator.engine.backends.local import Worker
@@ -40,8 +41,8 @@ class RayResources:
 class _Shell:
     """The actor. Errors come back as values: an exception of a library that the driver lacks could not be unpickled."""
 
-    def __init__(self, build: Callable[[], Worker], log_level: int) -> None:
-        logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    def __init__(self, build: Callable[[], Worker], log_settings: logs.LogSettings) -> None:
+        logs.set_up(log_settings)
         self._build = build
         self._worker: Worker | None = None
 
@@ -55,7 +56,8 @@ class _Shell:
     def process(self, lease: Lease) -> Receipt | Failure:
         assert self._worker is not None
         try:
-            return self._worker.process(lease)
+            with logs.of_shard(lease.shard.url, lease.attempt):
+                return self._worker.process(lease)
         except BaseException as error:
             return failure_of(error)
 
@@ -117,7 +119,7 @@ class RayFleet:
                 max_task_retries=0,
                 scheduling_strategy="SPREAD" if wanted.spread else "DEFAULT",
             )
-            .remote(self._build, logging.getLogger("curator").getEffectiveLevel())
+            .remote(self._build, logs.current())
         )
         starting = handle.start.remote()
         self._actors[name] = _Actor(handle, time.monotonic(), starting)
