@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from curator.annotators import Annotator
+from curator.free.cased import Cased
+from curator.free.verify import Verify
+from curator.free.words import Words
 
-METHODS: dict[str, type[Annotator]] = {}
+METHODS: dict[str, type[Annotator]] = {"cased": Cased, "words": Words, "verify": Verify}

@@ -1,0 +1,34 @@
+"""Owns the singular of English words. Knows no caption and no label."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import inflect
+
+_LOCK = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _engine() -> inflect.engine:
+    import inflect
+
+    return inflect.engine()
+
+
+@lru_cache(maxsize=1 << 16)
+def singular(word: str) -> str:
+    """The singular of ``word`` as inflect knows it; the word itself where it is one already."""
+    with _LOCK:
+        return _engine().singular_noun(word) or word
+
+
+def singular_phrase(phrase: str) -> str:
+    """A phrase of which the last word is put in the singular; words in -ss, -us and -is stay."""
+    head, space, last = phrase.rpartition(" ")
+    if not last.endswith("s") or last.endswith(("ss", "us", "is")) or not last.isalpha():
+        return phrase
+    return f"{head}{space}{singular(last)}"

@@ -1,0 +1,25 @@
+"""Owns the reading of texts out of a sample's json. Knows no file and no label."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def texts_at(metadata: bytes | None, path: Sequence[str]) -> tuple[str, ...] | None:
+    """The texts or whole numbers at ``path`` (keys, outermost first): one, or a list of them, without repeats.
+
+    None where the json is missing or broken, or something else stands there; white space around texts goes.
+    """
+    try:
+        value: Any = json.loads(metadata or b"null")
+    except ValueError:
+        return None
+    for step in path:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(text for each in value if (text := str(each).strip())))
+    if isinstance(value, (int, str)) and not isinstance(value, bool) and (text := str(value).strip()):
+        return (text,)
+    return None

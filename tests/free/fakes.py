@@ -1,0 +1,68 @@
+"""An encoder and a bank of captions without a model and without files: every text has a vector made from its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from curator.annotators import AnnotatorSpec, Means, TextVectors
+from curator.data import Embeddings
+from curator.storage import MemoryStorage
+from tests.labels.fakes import HashEncoder
+
+
+class Speaker(HashEncoder):
+    """A text encoder on the CPU. ``same`` maps texts to texts whose vector they share."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, *, dim: int = 32, same: dict[str, str] | None = None) -> None:
+        super().__init__(dim=dim)
+        self._same = same or {}
+
+    def vector(self, text: str) -> Tensor:
+        return super().vector(self._same.get(text, text))
+
+
+class FakeBank:
+    """Captions in memory, searched one by one."""
+
+    def __init__(self, captions: Sequence[str], vectors: Tensor) -> None:
+        self.captions = list(captions)
+        self.rows = vectors
+        self.searches = 0
+
+    def search(self, queries: Tensor, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        self.searches += 1
+        scores = (queries @ self.rows.T).numpy()
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        missing = np.full((len(order), k - order.shape[1]), -1)
+        found = np.take_along_axis(scores, order, axis=1)
+        return np.hstack([found, missing.astype(np.float32)]), np.hstack([order, missing]).astype(np.int64)
+
+    def texts(self, indices: NDArray[np.int64]) -> list[str]:
+        return [self.captions[index] for index in indices.tolist()]
+
+    def vectors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows: NDArray[np.float32] = self.rows[torch.from_numpy(indices)].numpy()
+        return rows
+
+
+def means(encoder: Speaker, cache_dir: str | None = None) -> Means:
+    return Means(encoder, TextVectors(encoder), MemoryStorage(), cache_dir, 1)
+
+
+def spec(method: str, name: str = "free", **options: object) -> AnnotatorSpec:
+    return AnnotatorSpec(name, method, options)
+
+
+def embeddings(
+    vectors: Tensor, captions: Sequence[str | None] = (), metadata: Sequence[bytes | None] = ()
+) -> Embeddings:
+    """Rows with nothing but what is given."""
+    nothing = [None] * len(vectors)
+    return Embeddings(vectors, captions or nothing, metadata or nothing)
