@@ -42,6 +42,9 @@ KIND_TYPES: Final[dict[str, pa.DataType]] = {
     "strings": pa.list_(pa.field(_ELEMENT, pa.string())),
 }
 
+NULLABLE_KINDS: Final = frozenset({"score", "count", "text"})
+"""Kinds whose value may be missing in a row that is ok; of the others every such row has one, if only an empty list."""
+
 _EMBEDDING_TYPES: Final[dict[str, pa.DataType]] = {"float16": pa.float16(), "float32": pa.float32()}
 
 # name, type, may be null, description

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from curator.data import Rows
 from curator.errors import CuratorError
@@ -18,6 +20,9 @@ from curator.tables.schema import EMBEDDING, FOOTER_PREFIX
 
 ROW_GROUP_ROWS = 8192
 """512-d float16 embeddings make a row group of about 8 MiB: one good ranged read of an object store."""
+
+ROW_GROUP_BYTES = 128 * 2**20
+"""Ordinary captions and metadata fill a hundredth of this; a shard of megabyte captions closes its row groups early."""
 
 _WRITE_BYTES = 2**20
 
@@ -75,9 +80,9 @@ class PartWriter:
     """Writes the rows of one shard to ``url``. Nothing is visible before ``commit``, nothing remains after ``abort``.
 
     ``footer`` is the provenance: every item is written to the Parquet key-value metadata with ``curator.`` before its
-    key. Rows come in any portions and are written in row groups of ``row_group_rows``, which also bounds the memory;
-    the bytes of the part depend on the rows and not on the portions. Any failure aborts. As a context manager it aborts
-    unless committed.
+    key. Rows come in any portions and are written in row groups of ``row_group_rows``, or of fewer where captions and
+    metadata make up ``row_group_bytes`` before: both together bound the memory. The bytes of the part depend on the
+    rows and not on the portions. Any failure aborts. As a context manager it aborts unless committed.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class PartWriter:
         *,
         footer: Mapping[str, str],
         row_group_rows: int = ROW_GROUP_ROWS,
+        row_group_bytes: int = ROW_GROUP_BYTES,
         compression: str = "zstd",
         level: int | None = 3,
     ) -> None:
@@ -97,6 +103,8 @@ class PartWriter:
         self._builder = ColumnBuilder(schema)
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
+        self._pending_bytes = 0
+        self._row_group_bytes = row_group_bytes
         self._rows = 0
         self._shard: str | None = None
         self._footer = {f"{FOOTER_PREFIX}{key}": value for key, value in footer.items()}
@@ -207,9 +215,20 @@ class PartWriter:
             raise AccountingError(f"{self._shard}: rows {first} to {last} do not fit the schema: {error}") from error
 
     def _append(self, batch: pa.RecordBatch) -> None:
-        self._pending.append(batch)
-        self._pending_rows += batch.num_rows
+        """Take rows that the row group has room for by number; it is closed earlier where their texts fill it."""
         self._rows += batch.num_rows
+        filled = self._pending_bytes + np.cumsum(_text_bytes(batch))
+        start = 0
+        for row in range(batch.num_rows) if filled.max(initial=0) >= self._row_group_bytes else ():
+            if filled[row] >= self._row_group_bytes:
+                self._pending.append(batch.slice(start, row + 1 - start))
+                self._flush()
+                filled -= filled[row]
+                start = row + 1
+        if start < batch.num_rows:
+            self._pending.append(batch.slice(start))
+            self._pending_rows += batch.num_rows - start
+            self._pending_bytes = int(filled[-1])
         if self._pending_rows >= self._row_group_rows:
             self._flush()
 
@@ -219,8 +238,16 @@ class PartWriter:
         # One chunk a column: page borders follow chunk borders, and must not tell how the rows came in.
         table = pa.Table.from_batches(self._pending).combine_chunks()
         self._pending.clear()
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         self._writer.write_table(table, row_group_size=self._row_group_rows)
+
+
+def _text_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """Bytes of each row in the columns whose length the sample decides."""
+    total = np.zeros(batch.num_rows, np.int64)
+    for name in ("caption", "metadata"):
+        total += pc.fill_null(pc.binary_length(batch.column(name)), 0).to_numpy()
+    return total
 
 
 def _column_settings(schema: pa.Schema) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from curator.data import sample_id
 from curator.errors import NotFoundError
 from curator.storage.base import Storage
 from curator.tables.readers import Part, PartError, open_part, vectors
-from curator.tables.schema import EMBEDDING, STATUS_OK, STATUS_REJECTED, field_kind
+from curator.tables.schema import EMBEDDING, NULLABLE_KINDS, STATUS_OK, STATUS_REJECTED, field_kind
 
 # Rounding 1,000 numbers to float16 moves the norm by at most 2**-11.
 _NORM_TOLERANCE = 1e-3
@@ -101,7 +101,7 @@ def _checks(batch: pa.RecordBatch, start: int, shard_url: str) -> Iterator[tuple
     heads = [field for field in batch.schema if field.name == EMBEDDING or field_kind(field)]
     for field in heads:
         yield f"{field.name} is given where rejected", rejected & ~null[field.name]
-        if field_kind(field) not in ("", "score"):
+        if field_kind(field) not in NULLABLE_KINDS | {""}:
             yield f"{field.name} is missing where ok", ok & null[field.name]
 
 

@@ -23,6 +23,8 @@ COLUMNS = (
     ColumnSpec("entities", "entities", "Who or what the caption names"),
     ColumnSpec("clip_score", "score", "Cosine between image and caption"),
     ColumnSpec("tags", "strings", "Free words"),
+    ColumnSpec("words", "count", "Words of the caption"),
+    ColumnSpec("language", "text", "Language of the caption"),
 )
 SCHEMA = build_schema(DIM, "float16", COLUMNS)
 NAMES = ("cat", "dog", "Käse", "鳥", "tree")
@@ -64,6 +66,8 @@ def make_row(index: int, *, reject: bool, dim: int = DIM) -> dict[str, Any]:
         if reject
         else [EntityTag(f"Q{i}", "Käse", "kaese", "caption", float(rng.random())) for i in range(index % 3)],
         "tags": [] if reject else ["red", "", "鳥"][: index % 4],
+        "words": index % 5 - 1,
+        "language": (None, "de", "日本語")[index % 3],
     }
 
 
@@ -85,6 +89,8 @@ def join_rows(
         "entities": [row["entities"] for row in rows],
         "clip_score": np.array([row["score"] for row in rows], np.float32),
         "tags": [row["tags"] for row in rows],
+        "words": np.array([row["words"] for row in rows], np.int64),
+        "language": [row["language"] for row in rows],
     }
     names_of_record = RowRecord.__dataclass_fields__
     return Rows(
@@ -142,6 +148,8 @@ def _expected_row(rows: Rows, i: int, dtype: type[np.floating[Any]]) -> dict[str
         ],
         "clip_score": None if np.isnan(a["clip_score"][i]) else float(a["clip_score"][i]),  # type: ignore[index]
         "tags": list(a["tags"][i]),  # type: ignore[index]
+        "words": None if a["words"][i] < 0 else int(a["words"][i]),  # type: ignore[index]
+        "language": _shown(a["language"][i]),  # type: ignore[index]
     }
     nothing = dict.fromkeys(heads) | {"embedding": [None] * rows.vectors.shape[1]}
     return row | (heads if ok else nothing)
@@ -158,9 +166,10 @@ def _shown(text: str | None) -> str | None:
 
 
 def write_part(
-    storage: Storage, url: str, *portions: Rows, schema: pa.Schema = SCHEMA, row_group_rows: int = 4
+    storage: Storage, url: str, *portions: Rows, schema: pa.Schema = SCHEMA, row_group_rows: int = 4, **limits: int
 ) -> Entry:
-    with PartWriter(storage, url, schema, footer={"encoder": "tiny"}, row_group_rows=row_group_rows) as writer:
+    footer = {"encoder": "tiny"}
+    with PartWriter(storage, url, schema, footer=footer, row_group_rows=row_group_rows, **limits) as writer:
         for rows in portions:
             writer.write(rows)
         return writer.commit()

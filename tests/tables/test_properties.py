@@ -47,6 +47,8 @@ def sample_rows(draw: st.DrawFn) -> dict[str, Any]:
         "score": draw(scores | st.just(float("nan"))),
         "entities": draw(st.lists(st.builds(EntityTag, *[st.text(max_size=4)] * 4, scores), max_size=most)),
         "tags": draw(st.lists(st.text(max_size=4), max_size=most)),
+        "words": draw(st.integers(-2, 2**62)),
+        "language": draw(st.none() | wild),
     }
 
 

@@ -6,6 +6,7 @@ import gc
 import io
 import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curator.data import Labels, Reject, Rows
 from curator.errors import NotFoundError, RetryableError
 from curator.storage import Entry, LocalStorage, MemoryStorage, Upload
 from curator.tables import columns
+from curator.tables.columns import slice_rows
 from curator.tables.schema import build_schema
 from curator.tables.sink import AccountingError, PartWriter
 from tests.tables.rows import COLUMNS, DIM, SCHEMA, expected, join_rows, make_row, make_rows, write_part
@@ -63,6 +67,33 @@ def test_row_groups_have_the_asked_size(storage: MemoryStorage, output: str) -> 
     write_part(storage, output, make_rows(0, 3), make_rows(3, 11), make_rows(11, 13), row_group_rows=5)
     metadata = pq.read_metadata(io.BytesIO(storage.read(output)))
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [5, 5, 3]
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=30),
+    cuts=st.sets(st.integers(1, 29)),
+    limit=st.integers(1, 90),
+)
+def test_texts_close_row_groups_before_they_fill_the_memory(sizes: list[int], cuts: set[int], limit: int) -> None:
+    storage = MemoryStorage()
+    rows = make_rows(0, len(sizes))
+    records = [
+        replace(record, caption="x" * (size // 2), metadata=b"y" * (size - size // 2))
+        for record, size in zip(rows.records, sizes, strict=True)
+    ]
+    rows = replace(rows, records=records)
+    borders = [0, *sorted(cut for cut in cuts if cut < len(sizes)), len(sizes)]
+    portions = [slice_rows(rows, start, stop) for start, stop in pairwise(borders)]
+    write_part(storage, "memory://texts", *portions, row_group_rows=7, row_group_bytes=limit)
+    wanted, count, held = [], 0, 0
+    for size in sizes:
+        count, held = count + 1, held + size
+        if count == 7 or held >= limit:
+            wanted.append(count)
+            count, held = 0, 0
+    metadata = pq.read_metadata(io.BytesIO(storage.read("memory://texts")))
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == wanted + [count] * (count > 0)
+    assert _table(storage, "memory://texts").to_pylist() == expected(rows)
 
 
 def test_bytes_depend_on_the_rows_alone(storage: MemoryStorage, output: str) -> None:
