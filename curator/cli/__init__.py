@@ -22,10 +22,10 @@ def main() -> None:
             _leave(left.code)
         raise
     except ConfigError as error:
-        say(f"curator: {error}")
+        say(f"curator: {error}", logging.ERROR)
         sys.exit(2)
     except CuratorError as error:
-        say(f"curator: {error}")
+        say(f"curator: {error}", logging.ERROR)
         sys.exit(1)
     except KeyboardInterrupt:
         say("curator: interrupted; run the same command again to resume")

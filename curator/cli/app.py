@@ -65,10 +65,10 @@ def _options(
         logs.set_up(logs.LogSettings(logging.INFO if verbose else logging.WARNING))
 
 
-def say(text: str) -> None:
+def say(text: str, level: int = logging.WARNING) -> None:
     """Tell the user something beside the results: on standard error, or as a line of the log where that is JSON."""
     if logs.current().format == "json":
-        logger.warning(text)
+        logger.log(level, "%s", text)
     else:
         errors.print(text, highlight=False, markup=False)
 
