@@ -1,0 +1,103 @@
+"""Owns the column of WordNet classes that a caption's nouns name, as CatLIP makes its targets. Knows no image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from curator.annotators import Annotator, AnnotatorSpec, Means
+from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels
+from curator.errors import ConfigError
+from curator.kernels.nouns import unwrapped
+from curator.scores.files import flat, json_of, option, optional_package, place_of, read_bytes, text_of
+from curator.scores.noun_table import shipped_nouns
+from curator.storage.base import Storage
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+class NounFinder:
+    """The classes of a caption's nouns: cleaned, repaired (ftfy), lower case, Treebank words, first senses.
+
+    Words of any part of speech are looked up, as in the published code, whose tags are not used. A full stop that ends
+    a sentence is taken off its word wherever white space follows.
+    """
+
+    def __init__(self, place: str = "catlip") -> None:
+        self._words: Any = optional_package("nltk.tokenize.destructive", "scores", place).NLTKWordTokenizer()
+        self._fix: Any = optional_package("ftfy", "scores", place).fix_text
+        self._classes = shipped_nouns().classes
+
+    def __call__(self, caption: str) -> dict[str, str]:
+        """Classes (``n2084071``) in order of mention, each once, with the noun that led there."""
+        text = self._fix(unwrapped(caption)).strip().lower()
+        words = [word for sentence in _SENTENCE_END.split(text) for word in self._words.tokenize(sentence)]
+        return self._classes(words)
+
+
+class CatLip(Annotator):
+    """``NAME``: the WordNet noun synsets that the caption's words name.
+
+    ``vocabulary`` (JSON: a list of classes, or an object class -> count, as ``curator concepts`` writes it) restricts
+    them to its first ``vocabulary_size`` classes, those of an object by falling count.
+    """
+
+    OPTIONS = frozenset({"vocabulary", "vocabulary_size"})
+
+    @classmethod
+    def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
+        place, url = place_of(spec), option(spec, "vocabulary", str)
+        size = option(spec, "vocabulary_size", int)
+        if url is None:
+            if size is not None:
+                raise ConfigError(f"{place}: option 'vocabulary_size' needs a 'vocabulary' that it is the size of")
+            return spec
+        if size is not None and size < 1:
+            raise ConfigError(f"{place}: option 'vocabulary_size' is {size}; it must be positive")
+        found = json_of(text_of(read_bytes(storage, url, place), place, url), place, url)
+        if isinstance(found, Mapping):
+            found = sorted(found, key=lambda key: (-found[key], key))
+        if not isinstance(found, list) or not found or not all(isinstance(each, str) for each in found):
+            raise ConfigError(f"{place}: {url}: must be a JSON list of classes, or an object class -> count")
+        options = {key: value for key, value in spec.options.items() if key != "vocabulary_size"}
+        return replace(spec, options={**options, "vocabulary": tuple(found[:size])})
+
+    @classmethod
+    def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
+        what = "WordNet 3.0 synsets of the caption's nouns (CatLIP): n and offset, the noun; without a score"
+        return (ColumnSpec(spec.name, "labels", what),)
+
+    @classmethod
+    def open(cls, spec: AnnotatorSpec, means: Means) -> CatLip:
+        found = cls(spec, means.encoder)
+        found._find = NounFinder(place_of(spec))
+        vocabulary: Sequence[str] | None = spec.options.get("vocabulary")
+        found._kept = None if vocabulary is None else frozenset(vocabulary)
+        return found
+
+    _find: NounFinder
+    _kept: frozenset[str] | None
+
+    def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
+        rows: list[dict[str, str]] = [{} for _ in embeddings.captions]
+        for row, caption in flat(embeddings.captions):
+            found = self._find(caption)
+            rows[row] = {key: noun for key, noun in found.items() if self._kept is None or key in self._kept}
+        return {self.name: unscored(rows)}
+
+
+def unscored(rows: Sequence[Mapping[str, str]]) -> Labels:
+    """Rows of id -> name as Labels without scores."""
+    places: dict[tuple[str, str], int] = {}
+    width = max((len(row) for row in rows), default=0)
+    indices = np.zeros((len(rows), width), np.int64)
+    for i, row in enumerate(rows):
+        for j, item in enumerate(row.items()):
+            indices[i, j] = places.setdefault(item, len(places))
+    counts = np.array([len(row) for row in rows], np.int64)
+    scores = np.full(indices.shape, np.nan, np.float32)
+    return Labels([key for key, _ in places], [name for _, name in places], indices, scores, counts)
