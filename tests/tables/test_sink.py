@@ -84,16 +84,16 @@ def test_texts_close_row_groups_before_they_fill_the_memory(sizes: list[int], cu
     rows = replace(rows, records=records)
     borders = [0, *sorted(cut for cut in cuts if cut < len(sizes)), len(sizes)]
     portions = [slice_rows(rows, start, stop) for start, stop in pairwise(borders)]
-    write_part(storage, "memory://texts", *portions, row_group_rows=7, row_group_bytes=limit)
+    write_part(storage, "memory://texts/part", *portions, row_group_rows=7, row_group_bytes=limit)
     wanted, count, held = [], 0, 0
     for size in sizes:
         count, held = count + 1, held + size
         if count == 7 or held >= limit:
             wanted.append(count)
             count, held = 0, 0
-    metadata = pq.read_metadata(io.BytesIO(storage.read("memory://texts")))
+    metadata = pq.read_metadata(io.BytesIO(storage.read("memory://texts/part")))
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == wanted + [count] * (count > 0)
-    assert _table(storage, "memory://texts").to_pylist() == expected(rows)
+    assert _table(storage, "memory://texts/part").to_pylist() == expected(rows)
 
 
 def test_bytes_depend_on_the_rows_alone(storage: MemoryStorage, output: str) -> None:
