@@ -21,6 +21,7 @@ class InputConfig(Section):
     caption: str = Field("txt", description="where the caption is: a member's extension, or json.<field>")
     salvage: bool = Field(False, description="keep the whole samples before the cut of a damaged shard")
     max_member_bytes: int = Field(256 * 2**20, gt=0, description="a larger member makes its sample a reject")
+    max_text_bytes: int = Field(2**20, gt=0, le=2**20, description="likewise a longer caption or json member")
     partial: bool = Field(False, description="the input is a part of the dataset: what it lacks has not vanished")
     since: str | None = Field(None, description="only shards whose name sorts after this one")
     max_shards: int | None = Field(None, gt=0, description="at most so many shards in this run")
@@ -177,7 +178,7 @@ class Config(Section):
         decode = self.decode.model_dump(include={"mode", "max_pixels", "exif_orientation"})
         encoder = self.encoder.model_dump(include={"name", "pretrained", "precision"})
         return {
-            "input": self.input.model_dump(include={"caption", "salvage", "max_member_bytes"}),
+            "input": self.input.model_dump(include={"caption", "salvage", "max_member_bytes", "max_text_bytes"}),
             "output": self.output.model_dump(include={"embedding_dtype"}),
             "encoder": encoder,
             "decode": decode,

@@ -142,6 +142,7 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
         caption=config.input.caption,
         salvage=config.input.salvage,
         max_member_bytes=config.input.max_member_bytes,
+        max_text_bytes=config.input.max_text_bytes,
         cuda=encoder.device.type == "cuda",
         device_lanes=lanes,
         lane_threads=plan.cores // lanes if lanes > 1 else None,

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -44,6 +44,7 @@ class WorkerSettings:
     caption: str = "txt"
     salvage: bool = False
     max_member_bytes: int = 256 * 2**20
+    max_text_bytes: int = 2**20
     cuda: bool = False
     device_lanes: int = 1
     lane_threads: int | None = None
@@ -100,6 +101,7 @@ class Intake:
     def admit(self, assembly: Assembly, sample: Sample) -> None:
         """Give the sample its row and send its image on; waits while too many images are under way."""
         index = assembly.admit()
+        sample = self._without_long_texts(sample)
         extension = sample.image_extension
         if sample.fault is not None or extension is None:
             reject = sample.fault or Reject("no_image", f"members: {', '.join(sample.fields) or 'none'}")
@@ -119,6 +121,17 @@ class Intake:
                 late=lambda limit_s: self._settle_late(assembly, sample, index, data, limit_s),
             )
         )
+
+    def _without_long_texts(self, sample: Sample) -> Sample:
+        """The sample as it is, or with its caption and json left out for a fault where one of them is too long."""
+        member, limit = self._settings.caption, self._settings.max_text_bytes
+        names = ["json"] if member.startswith("json.") else [member, "json"]
+        for name in names:
+            if len(sample.fields.get(name, b"")) > limit and sample.fault is None:
+                message = f"member {name!r} has {len(sample.fields[name])} bytes, more than {limit}"
+                kept = {key: value for key, value in sample.fields.items() if key not in names}
+                return replace(sample, fields=kept, fault=Reject("text_too_long", message))
+        return sample
 
     def _enter(self, assembly: Assembly, size: int) -> bool:
         if self._room.enter(size):

@@ -25,6 +25,7 @@ ROW_GROUP_BYTES = 128 * 2**20
 """Ordinary captions and metadata fill a hundredth of this; a shard of megabyte captions closes its row groups early."""
 
 _WRITE_BYTES = 2**20
+_ROWS_AT_ONCE = 512  # an Arrow string array ends at 2 GiB, and the longest texts let through have a few MiB
 
 # Dictionaries and min/max help where values repeat or are searched; on these they cost and give nothing.
 _UNIQUE_COLUMNS = frozenset({"sample_id", "key", "index", "offset", "sha256", "caption", "metadata", EMBEDDING})
@@ -135,7 +136,7 @@ class PartWriter:
             self._account(rows)
             start, total = 0, len(rows.records)
             while start < total:
-                stop = min(total, start + self._row_group_rows - self._pending_rows)
+                stop = min(total, start + min(_ROWS_AT_ONCE, self._row_group_rows - self._pending_rows))
                 self._append(self._built(slice_rows(rows, start, stop)))
                 start = stop
         except BaseException:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -102,6 +103,21 @@ def test_a_fault_of_the_reader_is_the_rows_reason(line: Line) -> None:
     (rows,) = line.run(line.assembly(), [damaged, Sample("k1", 1, 0, {})])
     assert rows.records[0].reject == fault
     assert rows.records[1].reject == Reject("no_image", "members: none")
+
+
+@pytest.mark.parametrize("member", ["txt", "json"])
+def test_a_text_that_is_too_long_is_a_reject_and_is_not_kept(member: str) -> None:
+    line = Line(WorkerSettings(batch_size=1, decode_threads=1, max_text_bytes=100))
+    try:
+        samples = [Sample(f"k{n}", n, 0, {"jpg": b"ok 1", member: b" " * n}) for n in (100, 101)]
+        (rows,) = line.run(line.assembly(), [replace(each, index=i) for i, each in enumerate(samples)])
+        long = rows.records[1]
+        assert reasons([rows]) == [None, "text_too_long"]
+        assert long.reject is not None
+        assert long.reject.message == f"member {member!r} has 101 bytes, more than 100"
+        assert (long.caption, long.metadata) == (None, None)
+    finally:
+        line.close()
 
 
 @pytest.mark.parametrize(
