@@ -1,0 +1,93 @@
+"""Owns a bank's files on this node: where they lie, and bringing a remote bank here once. Knows no vector."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from curator.cache import cache_root, locked
+from curator.captions.facts import BankFacts, BankFile, bank_url
+from curator.errors import ConfigError, RetryableError
+from curator.storage.base import Storage
+from curator.storage.resume import resuming
+from curator.storage.urls import join, redact, scheme_of
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 8 * 2**20
+_READ_AHEAD_PARTS = 4
+_TIMEOUT_S = 6 * 3600.0
+
+
+def bank_cache(facts: BankFacts, cache_dir: str | Path | None) -> Path:
+    """Where what belongs to a bank with these vectors is kept on this node."""
+    return cache_root(cache_dir) / "captions" / facts.vectors.sha256[:32]
+
+
+def localise(url: str, facts: BankFacts, storage: Storage, cache_dir: str | Path | None) -> dict[str, Path]:
+    """Name -> path of every file of the bank, which is downloaded into the cache first where it is remote.
+
+    Of several processes that need one bank, the first downloads it and the others wait. ConfigError where a file is
+    missing or is not the one that ``bank.json`` tells of.
+    """
+    place = bank_url(url)
+    if scheme_of(place) == "file":
+        folder = Path(place.removeprefix("file://"))
+        for file in facts.files:
+            path = folder / file.name
+            size = path.stat().st_size if path.is_file() else None
+            if size != file.size:
+                found = "is missing" if size is None else f"has {size} bytes, not {file.size}"
+                raise ConfigError(f"{path}: {found}; run the same `curator bank build` again")
+        return {file.name: folder / file.name for file in facts.files}
+    target = bank_cache(facts, cache_dir)
+    paths = {file.name: target / file.name for file in facts.files}
+    if not all(_whole(paths[file.name], file) for file in facts.files):
+        with locked(target / "download.lock", timeout_s=_TIMEOUT_S):
+            for file in facts.files:
+                if not _whole(paths[file.name], file):
+                    _download(join(place, file.name), file, storage, paths[file.name])
+    return paths
+
+
+def _whole(path: Path, file: BankFile) -> bool:
+    """Files appear here by renaming, so that the size tells a whole one."""
+    try:
+        return path.stat().st_size == file.size
+    except OSError:
+        return False
+
+
+def _download(url: str, file: BankFile, storage: Storage, path: Path) -> None:
+    entry = storage.stat(url)
+    digest = hashlib.sha256()
+    logger.info("downloading %s (%d bytes) to %s", redact(url), entry.size, path)
+    with (
+        replacing(path) as part,
+        part.open("wb") as out,
+        contextlib.closing(resuming(storage, entry, read_ahead_parts=_READ_AHEAD_PARTS)) as stream,
+    ):
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            out.write(chunk)
+        if digest.hexdigest() != file.sha256:
+            raise RetryableError(f"{redact(url)}: its content is not what bank.json tells of; a build may be under way")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` that takes its place at the end of the block, and is gone if the block fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
