@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from curator.annotators import AnnotatorSpec, Means
 from curator.free import options as read
@@ -18,16 +18,19 @@ EMBEDDED = "embedded"
 
 
 class Captions(Protocol):
-    """What a method asks of a bank of N captions. An index is -1 where a bank has found fewer than k."""
+    """What a method asks of a bank of N captions."""
 
-    def search(self, queries: Tensor, k: int) -> tuple[Any, Any]:
-        """Scores and indices, both [B, k], of the captions nearest to unit vectors [B, D], best first."""
+    def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Scores and rows, both [B, min(k, N)], of the captions nearest to unit vectors [B, D], best first.
+
+        The row is -1 where fewer were found.
+        """
         ...
 
     def texts(self, indices: NDArray[np.int64]) -> Sequence[str]: ...
 
-    def vectors(self, indices: NDArray[np.int64]) -> Any:
-        """The captions' unit vectors [len(indices), D]."""
+    def vectors(self, indices: NDArray[np.int64]) -> Tensor:
+        """The unit vectors of these rows, float32 [n, D]."""
         ...
 
 
@@ -42,11 +45,5 @@ def open_bank(spec: AnnotatorSpec, means: Means) -> Captions:
     """The bank itself, mapped into memory. ConfigError where another encoder made it than the run's."""
     from curator.captions import CaptionBank
 
-    bank = CaptionBank.open(read.text(spec, "bank", EMBEDDED), means.storage, means.cache_dir)
-    if bank.encoder_digest != means.encoder.digest:
-        raise read.fault(
-            spec,
-            f"the caption bank {spec.options.get('bank', EMBEDDED)} was made by an encoder ({bank.encoder_digest}) "
-            f"other than the run's ({means.encoder.digest}); build one with `curator bank build` and this encoder",
-        )
-    return bank
+    bank = read.text(spec, "bank", EMBEDDED)
+    return CaptionBank.open(bank, means.storage, means.cache_dir, encoder=means.encoder)

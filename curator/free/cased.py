@@ -94,15 +94,13 @@ class Cased(Annotator):
 
     def _retrieve(self, vectors: Tensor) -> tuple[list[list[str]], Tensor]:
         """The kept captions of each image, best first, and the centroids [B, D] of their embeddings."""
-        import torch
-
         from curator.kernels.candidates import centroids, distinct_captions
 
         _, found = self._bank.search(vectors, self._captions)
-        indices = torch.as_tensor(found, dtype=torch.int64).cpu()
+        indices = found.cpu()
         valid = (indices >= 0).cumprod(dim=1).bool()
-        rows = torch.as_tensor(self._bank.vectors(indices.clamp_min(0).reshape(-1).numpy()))
-        neighbours = rows.to(vectors.device, torch.float32).view(*indices.shape, vectors.shape[1])
+        rows = self._bank.vectors(indices.clamp_min(0).reshape(-1).numpy())
+        neighbours = rows.to(vectors.device).view(*indices.shape, vectors.shape[1])
         kept = distinct_captions(neighbours, valid.to(vectors.device))
         texts = iter(self._bank.texts(indices[kept.cpu()].numpy()))
         captions = [[next(texts) for _ in range(count)] for count in kept.sum(dim=1).tolist()]

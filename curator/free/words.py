@@ -91,9 +91,9 @@ class Words(Annotator):
         from curator.kernels.ranking import largest, top_k
 
         _, found = memory.search(images, self._neighbours)
-        indices = torch.as_tensor(found, dtype=torch.int64).cpu()
+        indices = found.cpu()
         captions, places = np.unique(indices.clamp_min(0).numpy(), return_inverse=True)
-        vectors = torch.as_tensor(memory.vectors(captions)).to(self._vectors)
+        vectors = memory.vectors(captions).to(self._vectors)
         named = top_k(vectors, self._vectors, self._mapped)[1][torch.from_numpy(places.reshape(indices.shape))]
         own = top_k(images, self._vectors, self._mapped)[1]
         votes = word_votes(own, named, (indices >= 0).to(images.device), len(self._names))

@@ -36,20 +36,18 @@ class FakeBank:
         self.rows = vectors
         self.searches = 0
 
-    def search(self, queries: Tensor, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         self.searches += 1
-        scores = (queries @ self.rows.T).numpy()
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        missing = np.full((len(order), k - order.shape[1]), -1)
-        found = np.take_along_axis(scores, order, axis=1)
-        return np.hstack([found, missing.astype(np.float32)]), np.hstack([order, missing]).astype(np.int64)
+        scores, order = (queries @ self.rows.T).sort(dim=1, descending=True, stable=True)
+        missing = (0, max(0, k - len(self.captions)))
+        pad = torch.nn.functional.pad
+        return pad(scores[:, :k], missing, value=-torch.inf), pad(order[:, :k], missing, value=-1)
 
     def texts(self, indices: NDArray[np.int64]) -> list[str]:
         return [self.captions[index] for index in indices.tolist()]
 
-    def vectors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows: NDArray[np.float32] = self.rows[torch.from_numpy(indices)].numpy()
-        return rows
+    def vectors(self, indices: NDArray[np.int64]) -> Tensor:
+        return self.rows[torch.from_numpy(indices)]
 
 
 def means(encoder: Speaker, cache_dir: str | None = None) -> Means:

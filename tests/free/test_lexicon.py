@@ -65,7 +65,8 @@ def test_the_lexicon_that_ships_is_wordnets() -> None:
 
 
 def test_which_words_may_name_a_picture() -> None:
-    words = "the see holding dog puppies golden retrievers are make slowly two best quickly glass painted in".split()
+    text = "the see holding dog puppies golden retrievers are make slowly two best quickly glass painted in"
+    words = text.split()
     kept = open_filter("wordnet")([words, []])
     assert kept == [["holding", "dog", "puppies", "golden", "retrievers", "two", "best", "glass", "painted"], []]
     assert open_filter("none")([words]) == [words]

@@ -28,7 +28,7 @@ WORKED_EXAMPLE = [
     "Golden retriever puppy - stock_photo no. 12345",
     "Dogs: best buses & glasses of the year!",
 ]
-STOP = "image photo picture thumbnail logo symbol clipart portrait painting illustration icon profile".split()
+_STOP = "image photo picture thumbnail logo symbol clipart portrait painting illustration icon profile"
 
 
 def unit(generator: np.random.Generator, *shape: int) -> Tensor:
@@ -50,7 +50,7 @@ def naive_words(captions: list[str]) -> list[str]:
         else word
         for word in text.split()
     ]
-    text = re.sub(r"\b(?:{})\b".format("|".join(STOP)), "", " ".join(words), flags=re.IGNORECASE)
+    text = re.sub(r"\b(?:{})\b".format(_STOP.replace(" ", "|")), "", " ".join(words), flags=re.IGNORECASE)
     words = text.split()
     least = min(2, max(map(words.count, words), default=0))
     return [word for word in words if words.count(word) >= least]
