@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -38,7 +39,19 @@ def expand(inputs: Sequence[str], storage: Storage) -> list[Shard]:
         known = found.get(shard.url)
         if known is None or known.size is None:
             found[shard.url] = shard
+    if len(inputs) > 1 or inputs[0].startswith("@"):
+        _refuse_two_names(found)
     return list(found.values())
+
+
+def _refuse_two_names(urls: Iterable[str]) -> None:
+    """A shard is known by its url: two spellings of one local path would be two shards, with every row twice."""
+    places: dict[str, str] = {}
+    for url in urls:
+        if _is_local(url):
+            place = os.path.abspath(url.removeprefix("file://"))
+            if (other := places.setdefault(place, url)) != url:
+                raise ConfigError(f"shards {other!r} and {url!r} are one file; name it in one way")
 
 
 def _shards(inputs: Iterable[str], storage: Storage, *, within: str | None) -> Iterator[Shard]:

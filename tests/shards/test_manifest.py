@@ -10,7 +10,7 @@ import pytest
 from curator.errors import ConfigError
 from curator.shards.braces import expand_braces
 from curator.shards.manifest import expand
-from curator.storage import MemoryStorage, open_storage
+from curator.storage import LocalStorage, MemoryStorage, open_storage
 from curator.storage.base import Entry
 
 
@@ -170,3 +170,14 @@ def test_a_million_shards_are_planned_in_bounded_time_and_memory(given: str) -> 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 30
+
+
+def test_one_file_under_two_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.tar").write_bytes(b"")
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/a.tar\n./a.tar\n")
+    monkeypatch.chdir(tmp_path)
+    storage = LocalStorage()
+    for inputs in (["a.tar", f"{tmp_path}/a.tar"], ["a.tar", "./a.tar"], ["@list.txt"]):
+        with pytest.raises(ConfigError, match="are one file; name it in one way"):
+            expand(inputs, storage)
+    assert [shard.url for shard in expand(["a.tar", "a.tar"], storage)] == ["a.tar"]
