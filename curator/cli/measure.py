@@ -1,11 +1,11 @@
-"""Commands that measure a finished run against the truth, and fit what heads take: eval, calibrate. Wiring only."""
+"""Commands that fit what heads take on a finished run: calibrate, prompts search. Wiring only."""
 
 from __future__ import annotations
 
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,123 +21,6 @@ Words = Annotated[str, typer.Option("--vocabulary", help="The labels: text, JSON
 Templates = Annotated[str, typer.Option(help="A template set, or a file with a template a line")]
 SampleSize = Annotated[int, typer.Option("--sample", min=2, help="At most so many rows")]
 Seed = Annotated[int, typer.Option(help="The seed of samples and intervals")]
-
-
-@app.command("eval")
-def evaluate(
-    run: Run,
-    truth: TruthFrom,
-    label_set: Annotated[str | None, typer.Option(help="Which label set; of several all are set side by side")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-O", help="Directory for report.json and report.html")] = None,
-    png: Annotated[bool, typer.Option("--png", help="Also report.png (needs curator[report])")] = False,
-    ablate: Annotated[
-        Path | None, typer.Option(help="JSON descriptions by label: set plain, described and waffled side by side")
-    ] = None,
-    vocabulary: Annotated[str | None, typer.Option("--vocabulary", help="With --ablate: the labels")] = None,
-    templates: Templates = "photo",
-    samples: Annotated[int, typer.Option(min=1, help="Bootstrap samples of the intervals")] = 1000,
-    seed: Seed = 0,
-    config: ConfigPath = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure a run's labels against the truth: accuracy, mAP, calibration, coverage and risk, labels confused."""
-    from curator.console import rows_table
-    from curator.errors import ConfigError
-    from curator.evaluation.measure import evaluate as measure
-    from curator.evaluation.page import NAMES, interval, render
-    from curator.evaluation.predictions import collect, label_sets
-    from curator.evaluation.truth import read_truth
-
-    storage = storage_from(config, overrides)
-    if label_set is None and len(names := label_sets(run, storage)) > 1:
-        _side_by_side(run, storage, truth, names, out, samples, seed, as_json=as_json)
-        return
-    name, found = collect(run, storage, label_set, read_truth(truth))
-    report: dict[str, Any] = {
-        "run": run,
-        "label_set": name,
-        "truth": truth,
-        **measure(found, samples=samples, seed=seed),
-    }
-    if ablate is not None:
-        if vocabulary is None:
-            raise ConfigError("--ablate scores the embeddings again: give --vocabulary, the labels of the label set")
-        report["ablation"] = _ablation(run, storage, truth, vocabulary, templates, str(ablate), samples, seed)
-    if out is not None:
-        _write(out, report, render(report, title=f"{name} in {run}"), png=png)
-    if as_json:
-        typer.echo(json.dumps(report))
-        return
-    rows = [(NAMES[measure], interval(value)) for measure, value in report["measures"].items()]
-    console.print(rows_table(f"{name}: {report['rows']} rows with a known truth", ["measure", "% (95 %)"], rows))
-    if report.get("ablation"):
-        shown = [
-            (row["name"], *(interval(row["measures"][each]) for each in ("top1", "ece"))) for row in report["ablation"]
-        ]
-        console.print(rows_table("Do descriptions help?", ["label set", "Top-1", "ECE"], shown))
-    if report.get("confusions"):
-        pairs = [(each["true"], each["given"], each["rows"]) for each in report["confusions"][:10]]
-        console.print(rows_table("Labels taken for others", ["true", "given", "rows"], pairs))
-
-
-def _side_by_side(
-    run: str, storage: Any, truth: str, names: list[str], out: Path | None, samples: int, seed: int, *, as_json: bool
-) -> None:
-    """Every label set of a run against the same truth."""
-    from curator.console import rows_table
-    from curator.evaluation.measure import evaluate as measure
-    from curator.evaluation.page import NAMES, interval
-    from curator.evaluation.predictions import collect
-    from curator.evaluation.truth import read_truth
-
-    known = read_truth(truth)
-    reports = {name: measure(collect(run, storage, name, known)[1], samples=samples, seed=seed) for name in names}
-    table = [{"label_set": name, "rows": it["rows"], "measures": it["measures"]} for name, it in reports.items()]
-    comparison = {"run": run, "truth": truth, "label_sets": table}
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        save(out / "report.json", comparison)
-    if as_json:
-        return typer.echo(json.dumps(comparison))
-    shown = [each for each in ("top1", "top5", "macro", "map", "ece") if each in table[0]["measures"]]
-    rows = [(each["label_set"], each["rows"], *(interval(each["measures"][name]) for name in shown)) for each in table]
-    headings = ["label set", "rows", *(f"{NAMES[name]} % (95 %)" for name in shown)]
-    console.print(rows_table("Label sets side by side; --label-set NAME gives the whole report", headings, rows))
-
-
-def _ablation(
-    run: str, storage: Any, truth: str, vocabulary: str, templates: str, descriptions: str, samples: int, seed: int
-) -> list[dict[str, Any]]:
-    from curator.evaluation.compare import ablation, compare, encoder_of
-    from curator.evaluation.predictions import labelled_sample
-    from curator.evaluation.truth import read_truth
-    from curator.labels.heads import LabelSetSpec
-    from curator.labels.templates import template_set
-    from curator.labels.vocabulary import Vocabulary
-
-    sample = labelled_sample(run, storage, read_truth(truth), limit=10_000, seed=seed)
-    config, encoder = encoder_of(run, storage, sample)
-    spec = LabelSetSpec("labels", Vocabulary.load(vocabulary), template_set(templates))
-    return compare(
-        ablation(spec, descriptions), sample, encoder,
-        cache_dir=config.encoder.cache_dir, samples=samples, seed=seed,
-    )  # fmt: skip
-
-
-def _write(out: Path, report: dict[str, Any], page: str, *, png: bool) -> None:
-    from curator.errors import ConfigError
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "report.html").write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--out {out} cannot be written: {error}") from error
-    save(out / "report.json", report)
-    if png:
-        from curator.evaluation.figures import draw_report
-
-        draw_report(report, out / "report.png")
 
 
 @calibrate.command()

@@ -35,12 +35,13 @@ class Annotator(Protocol):
     def __call__(self, embeddings: Embeddings) -> Mapping[str, ColumnValues]: ...
 
 
-def encoder_of(output: str, storage: Storage, sample: Sample) -> tuple[Config, Encoder]:
+def encoder_of(output: str, storage: Storage, sample: Sample | None = None) -> tuple[Config, Encoder]:
     """The settings of a run and its encoder, opened again for texts. ConfigError where its vectors are of another."""
     run = read_status(output, storage).run
     config = Config.model_validate(run["settings"])
     encoder = open_encoder(config)
-    if encoder.digest != run["digests"]["encoder_digest"] or encoder.dim != sample.vectors.shape[1]:
+    other_shape = sample is not None and encoder.dim != sample.vectors.shape[1]
+    if encoder.digest != run["digests"]["encoder_digest"] or other_shape:
         raise ConfigError(f"{output}: was made by other weights than {encoder.name} has here; use those of the run")
     return config, encoder
 

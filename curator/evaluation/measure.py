@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 from curator.evaluation.predictions import Predictions
 from curator.kernels import metrics
 
+if TYPE_CHECKING:
+    from curator.evaluation.naming import Named, Naming
+
 BINS = 15
 _CURVE_POINTS = 100
 _PAIRS = 30
 
 
-def evaluate(found: Predictions, *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+def evaluate(found: Predictions, *, samples: int = 1000, seed: int = 0, naming: Naming | None = None) -> dict[str, Any]:
     """The report as plain values for JSON; intervals are 95 % by ``samples`` bootstrap samples drawn by ``seed``.
 
     With one true label a row: top1, top5 (of the stored labels), macro (mean recall over true labels), ECE of the best
     score, coverage and risk, confusions. With several: also mAP and F1 over the stored labels; top1 asks whether the
-    best label is among the true ones. Rows without any label count as wrong, with the confidence 0.
+    best label is among the true ones. Rows without any label count as wrong, with the confidence 0. ``naming`` adds the
+    measures of labels that come from no vocabulary.
     """
     truth = _matrix(found)
     hit = metrics.hits_at(found.codes, truth, 1)
@@ -41,7 +45,10 @@ def evaluate(found: Predictions, *, samples: int = 1000, seed: int = 0) -> dict[
         "top5": draw.of_rows(metrics.hits_at(found.codes, truth, 5)),
         "ece": draw.of(lambda rows: metrics.calibration_error(confidence[rows], hit[rows], BINS)),
         **(_several(found, truth, draw) if found.multi_label else _single(found, hit, draw)),
+        **({} if naming is None else _named(naming(found), draw)),
     }
+    if naming is not None:
+        report["sentences"] = naming.sentences
     report["reliability"] = _diagram(confidence, hit)
     report["selective"] = _selective(found, confidence, hit)
     report["per_label"] = _per_label(found, truth)
@@ -63,6 +70,12 @@ class _Drawing:
 
     def of_rows(self, values: NDArray[Any]) -> dict[str, Any]:
         return self.of(lambda rows: float(values[rows].mean()) if len(rows) else float("nan"))
+
+
+def _named(found: Named, draw: _Drawing) -> dict[str, Any]:
+    clusters = {"value": _number(found.cluster_accuracy), "low": None, "high": None}  # rows do not have it each
+    rows = {"semantic_iou": found.iou} | ({} if found.similarity is None else {"semantic_similarity": found.similarity})
+    return {"cluster_accuracy": clusters, **{name: draw.of_rows(values) for name, values in rows.items()}}
 
 
 def _matrix(found: Predictions) -> NDArray[np.bool_]:

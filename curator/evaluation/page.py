@@ -31,6 +31,9 @@ NAMES = {
     "map": "mAP over the stored labels",
     "f1": "Micro F1 of the labels kept",
     "ece": "ECE of the best score",
+    "cluster_accuracy": "Cluster accuracy",
+    "semantic_iou": "Semantic IoU",
+    "semantic_similarity": "Semantic similarity",
 }
 
 
@@ -64,7 +67,7 @@ def interval(value: Mapping[str, float | None], *, percent: bool = True) -> str:
     if value["value"] is None:
         return "none"
     middle, low, high = (f"{factor * (value[end] or 0.0):.{digits}f}" for end in ("value", "low", "high"))
-    return f"{middle} ({low} to {high})"
+    return middle if value["low"] is None else f"{middle} ({low} to {high})"
 
 
 def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
