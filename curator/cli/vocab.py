@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curator.cli.app import app, console
+from curator.cli.app import ConfigPath, Overrides, app, console, storage_from
 from curator.cli.prompts import SaveTo, save
 
 vocab = typer.Typer(help="Make vocabulary files.", no_args_is_help=True)
@@ -46,3 +46,32 @@ def from_wordnet(
         made = with_ancestors(wordnet, Vocabulary.load(str(words)).names, depth=depth)
     save(out, made)
     console.print(f"{len(made['labels'])} labels in {out}", highlight=False)
+
+
+@vocab.command("from-free")
+def from_free(
+    run: Annotated[str, typer.Argument(help="The output of a run with free labels")],
+    out: SaveTo,
+    label_set: Annotated[str | None, typer.Option(help="Which free labels, where the run has several")] = None,
+    ranks: Annotated[int, typer.Option(min=1, help="Count so many of each image's labels, the best first")] = 1,
+    min_count: Annotated[int, typer.Option(min=1, help="Leave out what occurs less often")] = 5,
+    synonyms: Annotated[bool, typer.Option("--merge-synonyms", help="Merge words of one sense in WordNet")] = False,
+    cosine: Annotated[
+        float | None, typer.Option("--merge-cosine", min=0.0, max=1.0, help="Merge words that the encoder sets so near")
+    ] = None,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write a vocabulary of the free labels that a run found often: from an unknown bucket to a label set."""
+    from curator.console import rows_table
+    from curator.curation.free_vocabulary import vocabulary_from_free
+    from curator.free.merging import vocabulary_of
+
+    concepts = vocabulary_from_free(
+        run, storage_from(config, overrides),
+        label_set=label_set, ranks=ranks, min_count=min_count, synonyms=synonyms, cosine=cosine,
+    )  # fmt: skip
+    save(out, vocabulary_of(concepts))
+    shown = [(concept.name, concept.count, ", ".join(concept.aliases)) for concept in concepts[:20]]
+    console.print(rows_table("The most frequent", ["label", "images" if ranks == 1 else "labels", "with"], shown))
+    console.print(f"{len(concepts)} labels in {out}; curator relabel {run} --vocabulary {out}", highlight=False)

@@ -1,0 +1,79 @@
+"""Owns the way from a run's free labels to a vocabulary: counts them, merges what says the same, drops what is rare.
+
+Knows no image. How labels are merged is decided in ``free/merging.py``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curator.config import Config
+from curator.engine.compose import open_encoder
+from curator.engine.maintain import read_status
+from curator.errors import ConfigError
+from curator.free.merging import Concept, merge_near, merge_synonyms, variants
+from curator.storage import Storage
+from curator.tables.readers import open_part, parts, scan
+from curator.tables.schema import columns_of_kind
+
+
+def vocabulary_from_free(
+    run: str,
+    storage: Storage,
+    *,
+    label_set: str | None = None,
+    ranks: int = 1,
+    min_count: int = 1,
+    synonyms: bool = False,
+    cosine: float | None = None,
+) -> list[Concept]:
+    """The concepts among the ``ranks`` best labels of every row, the most frequent first.
+
+    What occurs in fewer than ``min_count`` labels after merging is dropped. ``cosine`` also merges by the text vectors
+    of the run's encoder. ConfigError where the run has no such labels, or none is frequent enough.
+    """
+    concepts = variants(count_labels(run, storage, _label_set(run, storage, label_set), ranks))
+    if synonyms:
+        concepts = merge_synonyms(concepts)
+    if cosine is not None and concepts:
+        encoder = open_encoder(Config.model_validate(read_status(run, storage).run["settings"]))
+        concepts = merge_near(concepts, encoder.embed_text([concept.name for concept in concepts]), cosine)
+    kept = [concept for concept in concepts if concept.count >= min_count]
+    if not kept:
+        most = f"the most frequent has {concepts[0].count}" if concepts else "the run has none at all"
+        raise ConfigError(f"{run}: no free label occurs {min_count} times ({most}); lower --min-count")
+    return kept
+
+
+def count_labels(run: str, storage: Storage, label_set: str, ranks: int) -> Counter[str]:
+    """How often each label is among the ``ranks`` best of a row."""
+    counts: Counter[str] = Counter()
+    for batch in scan(run, storage, [f"{label_set}.list.element.label"]):
+        lists = batch.column(label_set)
+        offsets = lists.offsets.to_numpy()
+        rank = np.arange(offsets[-1] - offsets[0]) - np.repeat(offsets[:-1] - offsets[0], np.diff(offsets))
+        labels = pc.struct_field(lists.values.slice(offsets[0], len(rank)), "label").filter(pa.array(rank < ranks))
+        counted = pc.value_counts(labels)
+        for label, count in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
+            counts[label] += count
+    return counts
+
+
+def _label_set(run: str, storage: Storage, label_set: str | None) -> str:
+    """The label set asked for, or the run's only one that comes from no vocabulary."""
+    first = next(iter(parts(run, storage)), None)
+    if first is None:
+        raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
+    with open_part(first.url, storage) as part:
+        known = columns_of_kind(part.schema, "labels")
+        closed = {key.partition(".")[2] for key in part.footer if key.startswith("vocabulary_digest.")}
+    free = [name for name in known if name not in closed]
+    if label_set is None and len(free) == 1:
+        return free[0]
+    if label_set not in known:
+        raise ConfigError(f"{run}: which free labels? --label-set takes one of {', '.join(free or known) or 'none'}")
+    return label_set
