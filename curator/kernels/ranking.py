@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 _TILE = 32  # bank rows that share one maximum
-_FEWEST_ROWS, _MOST_ROWS, _PRODUCTS = 4_096, 65_536, 1 << 22  # of a block, where the caller does not say
+_WORD = 8  # comparisons that are read at once
+_FEWEST_ROWS, _MOST_ROWS, _PRODUCTS = 4_096, 65_536, 1 << 23  # of a block, where the caller does not say
 _LOWEST_KEY = torch.iinfo(torch.int64).min
 _CACHED = 1 << 18  # float32 numbers that a core keeps close
 _INTEGERS = {2: torch.int16, 4: torch.int32}  # by bytes of the float
 _INDEX_BITS = 32
+_NO_SCORE = -1  # the bits of a NaN that comes last in the order of bits, after minus infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +59,19 @@ def rank(queries: Tensor, bank: Tensor, k: int, *, scale: float | None = None, c
         return Ranking(empty, empty.long(), None if scale is None else empty.new_full((rows,), -torch.inf))
     columns = queries.to(device=bank.device, dtype=bank.dtype).T.contiguous()
     chunk = chunk or min(_MOST_ROWS, max(_FEWEST_ROWS, _PRODUCTS // rows))
-    height = -(-min(chunk, count) // _TILE) * _TILE
+    height = -(-min(chunk, count) // (_TILE * _WORD)) * _TILE * _WORD
     buffer = torch.empty(height, rows, dtype=bank.dtype, device=bank.device)
-    best = torch.full((rows, k), _LOWEST_KEY, dtype=torch.int64, device=bank.device)
+    best = _Best(k, buffer)
     total = None if scale is None else torch.full((rows,), -torch.inf, device=bank.device)
     for start in range(0, count, height):
         block = bank[start : start + height]
-        tiled = -(-block.shape[0] // _TILE) * _TILE
         torch.mm(block, columns, out=buffer[: block.shape[0]])
-        buffer[block.shape[0] : tiled] = -torch.inf
+        if block.shape[0] < height:
+            buffer[block.shape[0] :].view(_INTEGERS[buffer.element_size()]).fill_(_NO_SCORE)
         if total is not None and scale is not None:
             total = torch.logaddexp(total, _log_sum_exp(buffer[: block.shape[0]], scale))
-        best = _merge(best, buffer[:tiled], start)
-    scores, indices = _decode(best)
+        best.take(start)
+    scores, indices = best.ranked()
     return Ranking(scores, indices, total)
 
 
@@ -90,41 +92,98 @@ def _log_sum_exp(scores: Tensor, scale: float) -> Tensor:
     return total.log_().add_(largest, alpha=scale)
 
 
-def _merge(best: Tensor, scores: Tensor, start: int) -> Tensor:
-    """``best`` keys [B, k] after a block of ``scores`` [rows, B], whose first row is number ``start`` of the bank."""
-    k = best.shape[1]
-    tiles = scores.view(-1, _TILE, scores.shape[1])
-    maxima = _tile_maxima(tiles)
-    hits = maxima > _ordered(_decode(best[:, -1])[0].to(scores.dtype).view(maxima.dtype))
-    if start == 0 and maxima.shape[0] > k:
-        # The k-th best maximum is itself a lower bound of the k-th best score, and it may be reached by equals.
-        hits &= maxima >= maxima.topk(k, dim=0).values[-1]
-    places, queries = hits.nonzero(as_tuple=True)
-    if not queries.shape[0]:
-        return best
-    queries, order = queries.sort(stable=True)
-    places = places[order]
-    rows = places.unsqueeze(1) * _TILE + torch.arange(_TILE, device=scores.device) + start
-    keys = _encode(tiles[places, :, queries], rows).topk(min(k, _TILE), dim=1).values  # [hits, k]
-    changed, line, counts = torch.unique_consecutive(queries, return_inverse=True, return_counts=True)
-    column = torch.arange(queries.shape[0], device=scores.device) - (counts.cumsum(0) - counts)[line]
-    candidates = keys.new_full((changed.shape[0], int(counts.max()), keys.shape[1]), _LOWEST_KEY)
-    candidates[line, column] = keys
-    merged = torch.cat([best[changed], candidates.flatten(1)], dim=1).topk(k, dim=1).values
-    return best.index_copy(0, changed, merged)
+class _Best:
+    """The k best (score, row) pairs of each query so far, taken in block by block.
 
-
-def _tile_maxima(tiles: Tensor) -> Tensor:
-    """The largest score of each tile, as ``_ordered`` integers [tiles, B], of ``tiles`` [tiles, rows, B].
-
-    Integers compare several times faster than half-precision floats: the bits of floats without a sign are in the
-    order of the floats, and those with one below them all, in the opposite order.
+    ``_least`` [B] is the k-th best score, as ``_ordered`` bits, when last looked at: it may be out of date, which lets
+    more scores through and loses none. Those are collected, and merged whenever twice as many rows have been seen.
     """
-    bits = tiles.view(_INTEGERS[tiles.element_size()])
-    largest = bits.amax(dim=1)
-    if int(largest.amin()) >= 0:
-        return largest
-    return _ordered(torch.where(largest < 0, bits.amin(dim=1), largest))
+
+    def __init__(self, k: int, scores: Tensor) -> None:
+        """``scores`` [rows, B] is where each block will stand."""
+        bits, rows, device = _INTEGERS[scores.element_size()], scores.shape[1], scores.device
+        self._dtype = scores.dtype
+        self._tiles = scores.view(bits).view(_TILE, -1, rows)  # tile t holds the rows t, t + tiles, t + 2 tiles ...
+        # Memory that is new in every block would cost more than what is done with it.
+        self._maxima = torch.empty_like(self._tiles[0])
+        self._hits = torch.empty_like(self._maxima, dtype=torch.bool)
+        self._keys = torch.full((rows, k), _LOWEST_KEY, dtype=torch.int64, device=device)
+        self._least = torch.full((rows,), torch.iinfo(bits).min, dtype=bits, device=device)
+        self._all_positive = False  # whether no negative score can be among the k best
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._merge_at = 0
+
+    def take(self, start: int) -> None:
+        """The block of scores that stands there now; its first row is number ``start`` of the bank."""
+        self._find_maxima()
+        places, queries = self._find_hits()
+        if not places.shape[0]:
+            return
+        bits = _ordered(self._tiles[:, places, queries])  # [tile, hits]
+        steps, columns = (bits > self._least[queries]).nonzero(as_tuple=True)
+        places, queries = places[columns], queries[columns]
+        rows = steps * self._tiles.shape[1] + places + start
+        scores = _ordered(bits[steps, columns]).view(self._dtype)
+        self._waiting.append((queries, _encode(scores, rows)))
+        if start >= self._merge_at or sum(keys.shape[0] for _, keys in self._waiting) > 4 * self._keys.numel():
+            self._merge()
+            self._merge_at = 2 * start + 1
+
+    def _find_maxima(self) -> None:
+        """The largest score of each tile, as ``_ordered`` integers [tiles, B].
+
+        Integers compare several times faster than half-precision floats: the bits of floats without a sign are in the
+        order of the floats, and those with one below them all, in the opposite order, which is looked at only where
+        negative scores count.
+        """
+        maxima = self._maxima
+        torch.amax(self._tiles.flatten(1), dim=0, out=maxima.view(-1))
+        if not self._all_positive and int(maxima.amin()) < 0:
+            maxima.copy_(_ordered(torch.where(maxima < 0, self._tiles.amin(dim=0), maxima)))
+
+    def _find_hits(self) -> tuple[Tensor, Tensor]:
+        """(tiles, queries) of the maxima that beat the k-th best score."""
+        found = _true_places(torch.gt(self._maxima, self._least, out=self._hits))
+        k = self._keys.shape[1]
+        if found[0].shape[0] > 2 * self._keys.numel() and self._maxima.shape[0] > k:
+            # The k-th best maximum is itself a lower bound of the k-th best score, and it may be reached by equals.
+            bound = self._maxima.topk(k, dim=0).values[-1]
+            self._least = torch.where(bound > self._least, bound - 1, self._least)
+            found = _true_places(torch.gt(self._maxima, self._least, out=self._hits))
+        return found
+
+    def _merge(self) -> None:
+        queries = torch.cat([queries for queries, _ in self._waiting])
+        keys = torch.cat([keys for _, keys in self._waiting])
+        self._waiting.clear()
+        rows, k = self._keys.shape
+        keys, order = keys.sort(descending=True)
+        queries, places = queries[order].sort(stable=True)
+        counts = torch.bincount(queries, minlength=rows)
+        column = torch.arange(len(queries), device=queries.device) - (counts.cumsum(0) - counts)[queries]
+        kept = column < k
+        new = torch.full_like(self._keys, _LOWEST_KEY)
+        new[queries[kept], column[kept]] = keys[places[kept]]
+        self._keys = torch.cat([self._keys, new], dim=1).topk(k, dim=1).values
+        last = self._keys[:, -1]
+        least = _ordered(_decode(last)[0].to(self._dtype).view(self._least.dtype))
+        self._least = torch.where(last == _LOWEST_KEY, self._least, torch.maximum(self._least, least))
+        self._all_positive = int(self._least.amin()) >= 0
+
+    def ranked(self) -> tuple[Tensor, Tensor]:
+        """Scores and indices, both [B, k], best first."""
+        if self._waiting:
+            self._merge()
+        return _decode(self._keys)
+
+
+def _true_places(hits: Tensor) -> tuple[Tensor, Tensor]:
+    """(row, column) of the true ones of ``hits`` [rows, B], in no order; the number of rows is a multiple of a word."""
+    words = hits.view(-1).view(torch.int64).nonzero().squeeze(1)
+    which, places = hits.view(-1, _WORD)[words].nonzero(as_tuple=True)
+    flat = words[which] * _WORD + places
+    rows = flat.div(hits.shape[1], rounding_mode="floor")
+    return rows, flat - rows * hits.shape[1]
 
 
 def _ordered(bits: Tensor) -> Tensor:

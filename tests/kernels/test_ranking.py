@@ -82,6 +82,25 @@ def test_all_negative_scores_and_one_row() -> None:
     assert indices.tolist() == [[0]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_scores_of_one_sign_that_rise_and_fall_along_the_bank(dtype: torch.dtype, sign: float) -> None:
+    rising = (torch.arange(3000) % 120).sort().values.view(-1, 1)
+    bank = sign * torch.cat([rising, rising.flip(0)]).to(dtype)
+    scores, indices = top_k(torch.ones(2, 1, dtype=dtype), bank, 30, chunk=256)
+    expected = torch.sort(bank.float().view(1, -1), dim=1, descending=True, stable=True)
+    assert torch.equal(scores, expected.values[:, :30].expand(2, -1))
+    assert torch.equal(indices, expected.indices[:, :30].expand(2, -1))
+
+
+def test_memory_stays_bounded_where_every_row_beats_those_before() -> None:
+    bank = torch.linspace(-1, 1, 100_000).view(-1, 1)
+    with LargestTensor() as largest:
+        _, indices = top_k(torch.ones(4, 1), bank, 5, chunk=4096)
+    assert indices.tolist() == [[99_999, 99_998, 99_997, 99_996, 99_995]] * 4
+    assert largest.bytes <= 4096 * 4 * 8
+
+
 def test_no_query_gives_no_row() -> None:
     scores, indices = top_k(torch.empty(0, 4), torch.ones(9, 4), 3)
     assert scores.shape == indices.shape == (0, 3)
