@@ -27,6 +27,7 @@ def make_done(
     started: float,
     config_digest: str,
     salvaged: str | None = None,
+    counters: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Receipt:
     """Publish the part of ``writer`` and create the receipt, in this order, on which "done" rests.
 
@@ -56,6 +57,7 @@ def make_done(
         total_s=round(ended - started, 4),
         config_digest=config_digest,
         salvaged=salvaged,
+        counters=counters or {},
     )
     try:
         ledger.create_receipt(receipt)

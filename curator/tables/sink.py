@@ -246,7 +246,7 @@ class PartWriter:
 def _text_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
     """Bytes of each row in the columns whose length the sample decides."""
     total = np.zeros(batch.num_rows, np.int64)
-    for name in ("caption", "metadata"):
+    for name in {"caption", "metadata"} & set(batch.schema.names):
         total += pc.fill_null(pc.binary_length(batch.column(name)), 0).to_numpy()
     return total
 
