@@ -36,7 +36,7 @@ MetricsPort = Annotated[int | None, typer.Option(help="Answer GET /metrics at th
 
 
 @contextmanager
-def _signals() -> Iterator[tuple[threading.Event, Callable[[], int | None]]]:
+def signals() -> Iterator[tuple[threading.Event, Callable[[], int | None]]]:
     """The first SIGINT or SIGTERM asks the run to stop, the second ends it at once. Gives (event, exit status)."""
     stop, caught = threading.Event(), []
 
@@ -64,7 +64,7 @@ def _run(
 
     logs.name_run(output)
     as_log = logs.current().format == "json"
-    with _signals() as (stop, signalled):
+    with signals() as (stop, signalled):
         printed = logs.Printed() if as_log else sys.stderr  # libraries print, too: Ray of dead workers
         with redirect_stdout(printed), LogDisplay() if as_log else RunDisplay(errors) as display:
             summary = start(display, stop)

@@ -62,7 +62,7 @@ def relabel(
     a part that changed in the source is done again, as in the main job. ConfigError where the run cannot begin.
     """
     plan, storage = plan_relabel(config, storage)
-    work = Work(lambda: _manifest(plan.config, storage), plan, plan.config_digest, plan.shaping)
+    work = Work(lambda: source_shards(plan.config, storage), plan, plan.config_digest, plan.shaping)
     return run_work(work, plan.config, storage, observe=observe, stop=stop, fleet=fleet)
 
 
@@ -111,7 +111,7 @@ def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> C
     return Config.model_validate({**config.model_dump(), "encoder": encoder})
 
 
-def _manifest(config: Config, storage: Storage) -> Iterator[Shard]:
+def source_shards(config: Config, storage: Storage) -> Iterator[Shard]:
     """The shards that are done in the source, each with the size and ETag of its part, in order of shard id.
 
     A part that is gone although its shard is done has neither: its lease fails and says so.

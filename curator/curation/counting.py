@@ -1,0 +1,186 @@
+"""Counts over the parts of a finished run as work that the engine drives: a lease is a part, its counts are a file.
+
+Owns what makes counts exact: a part's counts are published in one step, then its receipt; only receipts are merged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from curator.config import Config, digest_of
+from curator.curation.counts import Counting, PartCounter, PartCounts, from_bytes, to_bytes
+from curator.curation.relabel import source_shards
+from curator.data import Lease, Receipt
+from curator.engine.assembly import Standing
+from curator.engine.compose import storage_of
+from curator.engine.fleet import Fleet
+from curator.engine.ledger import Ledger, version_of
+from curator.engine.progress import Progress, Summary
+from curator.engine.run import Work, ignore_progress, run_work
+from curator.errors import ConfigError, ExistsError, RetryableError
+from curator.kernels.concepts import ConceptTexts
+from curator.scores.noun_table import shipped_nouns
+from curator.storage import Storage, join
+from curator.tables.readers import Part, part_url
+
+FORMAT = 1
+FOLDER = "_counts"
+
+
+@dataclass(frozen=True, slots=True)
+class CountPlan:
+    """All that a counting worker needs to build itself, anywhere."""
+
+    config: Config
+    counting: Counting
+    source_digests: Mapping[str, str]
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        return {"format": FORMAT, "source": dict(self.source_digests), "counting": digest_of(asdict(self.counting))}
+
+    @property
+    def config_digest(self) -> str:
+        return digest_of(self.shaping)
+
+    def __call__(self) -> CountWorker:
+        return CountWorker(self, storage_of(self.config))
+
+
+def count(
+    plan: CountPlan,
+    storage: Storage,
+    *,
+    observe: Callable[[Progress], None] = ignore_progress,
+    stop: threading.Event | None = None,
+    fleet: Fleet | None = None,
+) -> Summary:
+    """Count the parts of the plan's run that are not counted yet; ``done_counts`` gives the counts afterwards.
+
+    Resumable: what a killed driver left is either whole, with a receipt, or done again. A part that changed is counted
+    anew, one that is gone no longer counts. ConfigError where the output was begun with other settings.
+    """
+    work = Work(lambda: source_shards(plan.config, storage), plan, plan.config_digest, plan.shaping)
+    return run_work(work, plan.config, storage, observe=observe, stop=stop, fleet=fleet)
+
+
+def plan_count(config: Config, counting: Counting, storage: Storage) -> CountPlan:
+    """The plan of counting ``config.input.run`` into a folder of its own below ``config.output.url``."""
+    source, output = config.input.run.rstrip("/"), config.output.url.rstrip("/")
+    if not output:
+        raise ConfigError("no output: give --output DIRECTORY or an s3:// prefix")
+    if source == output:
+        raise ConfigError(f"{output}: counts cannot stand among the parts of the run; choose another output")
+    run = Ledger(storage, source).run()
+    if run is None:
+        raise ConfigError(f"{source}: no run has begun here (no _ledger/run.json); give the output of a run")
+    settings = config.model_dump()
+    settings["output"]["url"] = join(output, FOLDER)
+    settings["run"]["prune"] = True  # what is no longer in the run must not count
+    return CountPlan(Config.model_validate(settings), counting, run["digests"])
+
+
+def done_counts(plan: CountPlan, storage: Storage) -> Iterator[pa.Table]:
+    """The counts of every part that has a receipt, each of the very content that the receipt speaks of."""
+    output = plan.config.output.url
+    for receipt in Ledger(storage, output).receipts():
+        url = part_url(output, receipt.shard_id)
+        table, footer = from_bytes(storage.read(url))
+        expected = version_of(receipt.size, receipt.etag)
+        if footer.get("source_version") != expected:
+            raise ConfigError(
+                f"{url}: counts another content of its part ({footer.get('source_version')}, its receipt says "
+                f"{expected}); another job wrote here at the same time: remove {output} and run again"
+            )
+        yield table
+
+
+class CountWorker:
+    """Counts parts, several at once if asked to. Nothing half-written stays: a part's counts are one small object."""
+
+    def __init__(self, plan: CountPlan, storage: Storage) -> None:
+        self.provenance = {"config_digest": plan.config_digest, "curator": version("curator")}
+        self._source = plan.config.input.run.rstrip("/")
+        self._output = plan.config.output.url
+        self._storage = storage
+        self._ledger = Ledger(storage, self._output)
+        self._counter = PartCounter(plan.counting, concept_texts(plan.counting))
+        self._standings: dict[int, tuple[Lease, float, int]] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def standings(self) -> list[Standing]:
+        """Where every lease stands, for the watchdog."""
+        now = time.monotonic()
+        with self._lock:
+            return [
+                Standing(lease.shard.id, lease.shard.url, lease.attempt, "count", rows, now - moved_at)
+                for lease, moved_at, rows in self._standings.values()
+            ]
+
+    def close(self) -> None:
+        """Every lease ends at its next batch of rows."""
+        self._closed.set()
+
+    def process(self, lease: Lease) -> Receipt:
+        """Count one part and make it done: its counts, then the receipt. Raises a verdict."""
+        started, mine = time.perf_counter(), id(lease)
+        counts = PartCounts()
+        try:
+            entry = self._storage.stat(part_url(self._source, lease.shard.id))
+            with Part(entry, self._storage) as part:
+                for batch in part.batches(self._counter.columns(part)):
+                    if self._closed.is_set():
+                        raise RetryableError(f"{part.url}: the worker was closed")
+                    self._counter.add(batch, counts)
+                    with self._lock:
+                        self._standings[mine] = (lease, time.monotonic(), counts.rows)
+                if counts.rows != part.rows:
+                    raise RuntimeError(f"{part.url}: {part.rows} rows, of which {counts.rows} were counted")
+        finally:
+            with self._lock:
+                self._standings.pop(mine, None)
+        counted_s = time.perf_counter() - started
+        footer = {"source_version": version_of(entry.size, entry.etag) or "", "shard_url": lease.shard.url}
+        written = self._storage.write(
+            part_url(self._output, lease.shard.id), to_bytes(counts.table(), {**footer, **self.provenance})
+        )
+        total_s = time.perf_counter() - started
+        receipt = Receipt(
+            shard_id=lease.shard.id,
+            url=lease.shard.url,
+            size=entry.size,
+            etag=entry.etag,
+            attempt=lease.attempt,
+            samples=counts.rows,
+            rows=counts.rows,
+            rejected=0,
+            reasons={},
+            part=written.url.rsplit("/", 1)[-1],
+            part_bytes=written.size,
+            seconds={"device": 0.0, "label": round(counted_s, 4), "write": round(total_s - counted_s, 4)},
+            total_s=round(total_s, 4),
+            config_digest=self.provenance["config_digest"],
+        )
+        with contextlib.suppress(ExistsError):  # another attempt was first, and counted the same
+            self._ledger.create_receipt(receipt)
+        return receipt
+
+
+def concept_texts(counting: Counting) -> ConceptTexts | None:
+    """The concepts of ``counting`` by their texts; None where there are none. ConfigError for one without words."""
+    if not counting.concepts:
+        return None
+    texts = [(name, *aliases) for _, name, aliases in counting.concepts]
+    try:
+        return ConceptTexts(texts, shipped_nouns().base, counting.rule)
+    except ValueError as error:
+        raise ConfigError(f"concepts: {error}; remove it or give it a name with letters") from error
