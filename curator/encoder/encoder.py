@@ -18,6 +18,7 @@ from curator.encoder.catalog import EMBEDDED
 from curator.encoder.hardware import DTYPES, choose_device, choose_precision
 from curator.encoder.images import PixelReader
 from curator.encoder.sources import Source, resolve
+from curator.encoder.spelling import pieces, spell
 from curator.encoder.texts import TextTower
 from curator.encoder.weights import digest_of, load_weights, quiet_root_logger
 from curator.errors import ConfigError
@@ -139,6 +140,14 @@ class Encoder:
             vectors.append(self._unit(self._text_batches, tokens))
         order = torch.tensor([place[text] for text in texts], dtype=torch.long, device=self.device)
         return torch.cat(vectors)[order]
+
+    def spell(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, without the marks of beginning and end and the padding."""
+        return spell(self._tokenizer, texts)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text of each token, with the space where a word begins or ends."""
+        return pieces(self._tokenizer, ids)
 
     def provenance(self) -> dict[str, str]:
         """What a reader of the vectors needs to make them again: goes into the footer of every part."""
