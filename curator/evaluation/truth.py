@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from curator.errors import ConfigError
+from curator.kernels.fields import texts_at
 
 Truth: TypeAlias = "Callable[[str, str, str | None, bytes | None], tuple[str, ...] | None]"
 """From sample_id, key, caption and metadata to the true labels (none, one, several), or None where nothing is known."""
@@ -29,7 +29,7 @@ def read_truth(source: str) -> Truth:
         return lambda _identity, _key, caption, _metadata: None if caption is None else _kept(caption)
     if source.startswith("json."):
         path = source.split(".")[1:]
-        return lambda _identity, _key, _caption, metadata: _field(metadata, path)
+        return lambda _identity, _key, _caption, metadata: texts_at(metadata, path)
     table, by = _read_csv(Path(source))
     if by == "sample_id":
         return lambda identity, _key, _caption, _metadata: table.get(identity)
@@ -39,20 +39,6 @@ def read_truth(source: str) -> Truth:
 def _kept(*values: str) -> tuple[str, ...] | None:
     labels = tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
     return labels or None
-
-
-def _field(metadata: bytes | None, path: list[str]) -> tuple[str, ...] | None:
-    try:
-        value: Any = json.loads(metadata or b"null")
-    except ValueError:
-        return None
-    for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return _kept(str(value))
-    if isinstance(value, list):
-        return tuple(dict.fromkeys(str(each).strip() for each in value if str(each).strip()))
-    return None
 
 
 def _read_csv(path: Path) -> tuple[dict[str, tuple[str, ...]], str]:

@@ -1,0 +1,76 @@
+"""Free labels in a run over images and in one over its stored embeddings; from there to a vocabulary and to figures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from curator.cli import app
+from curator.config import Config
+from tests.curation import jobs
+from tests.run.jobs import LABELS
+
+FREE = {"name": "free", "method": "words", "options": {"words": [*LABELS, "skies"], "top_k": 2}}
+VERIFY = {"name": "said", "method": "verify", "options": {"distractors": LABELS, "wins": 0.0, "template": "a {}"}}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path) -> Config:
+    """A run over three shards with label set, free labels and verified captions."""
+    return jobs.make_source(tmp_path_factory.mktemp("free"), tiny_encoder_dir, free=[FREE, VERIFY])
+
+
+def curator(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_stored_embeddings_get_the_labels_that_the_images_got(source: Config, tmp_path: Path) -> None:
+    config = jobs.relabel_config(source, tmp_path / "out")
+    config = Config.model_validate({**config.model_dump(exclude_unset=True), "labels": [], "free": [FREE, VERIFY]})
+    assert jobs.run(config).status == "complete"
+    before, after = jobs.table(source.output.url), jobs.table(tmp_path / "out")
+    for name in ("free", "said", "said_proposed"):
+        found = [column[name].to_pylist() for column in (before, after)]
+        assert [row and [_word(each) for each in row] for row in found[0]] == [
+            row and [_word(each) for each in row] for row in found[1]
+        ]
+    assert any(before["said_proposed"].to_pylist())
+    assert before["labels"].to_pylist() == after["labels"].to_pylist()
+
+
+def _word(value: object) -> object:
+    return value["label"] if isinstance(value, dict) else value
+
+
+def test_the_free_labels_become_a_vocabulary(source: Config, tmp_path: Path) -> None:
+    found = jobs.table(source.output.url)["free"].to_pylist()
+    best = Counter(row[0]["label"] for row in found if row)
+    both = Counter(label["label"] for row in found for label in row or ())
+    for arguments, counted in (((), best), (("--ranks", 2), both)):
+        curator("vocab", "from-free", source.output.url, "--label-set", "free", "--out", tmp_path / "v.json",
+                "--min-count", 1, "--merge-synonyms", *arguments)  # fmt: skip
+        labels = json.loads((tmp_path / "v.json").read_text())["labels"]
+        names = {name for label in labels for name in (label["name"], *label.get("aliases", ()))}
+        assert names == set(counted)
+
+
+def test_near_words_are_merged_by_the_runs_encoder(source: Config, tmp_path: Path) -> None:
+    printed = curator("vocab", "from-free", source.output.url, "--label-set", "free", "--out", tmp_path / "v.json",
+                      "--min-count", 1, "--merge-cosine", 0.0)  # fmt: skip
+    assert len(json.loads((tmp_path / "v.json").read_text())["labels"]) == 1
+    assert "1 labels in" in printed
+
+
+def test_eval_knows_free_labels_of_its_own_runs(source: Config) -> None:
+    printed = curator("eval", source.output.url, "--truth", "caption", "--samples", 5, "--json")
+    measured = {each["label_set"]: each["measures"] for each in json.loads(printed)["label_sets"]}
+    assert {"cluster_accuracy", "semantic_iou", "semantic_similarity"} <= measured["free"].keys()
+    assert "cluster_accuracy" not in measured["labels"]
