@@ -27,8 +27,8 @@ def label(
     """Label shards and return how the run ended; run it again to resume.
 
     ``input``: paths, urls, brace patterns, globs, prefixes or @lists; ``output``: a directory or s3:// prefix;
-    ``vocabulary``: a label file, for a label set named ``labels``. ``config`` (a Config or a TOML file), ``overrides``
-    (``"encoder.batch_size=128"``) and ``sections`` (``encoder={"name": "ViT-B-32"}``) give everything else.
+    ``vocabulary``: a label file, for a label set named ``labels``. ``config`` (a Config, a TOML file or its url),
+    ``overrides`` (``"encoder.batch_size=128"``) and ``sections`` (``encoder={"name": "ViT-B-32"}``) give all else.
 
     Raises ConfigError before any work where the run cannot begin; look at ``summary.status`` for how it ended.
 
@@ -81,7 +81,12 @@ def _settings(
     if isinstance(config, Config):
         values = {**config.model_dump(exclude_none=True), **values}
     path = config if isinstance(config, (str, Path)) else None
-    settings = load_config(path, overrides=overrides, values=values)
+    if "://" in str(path):
+        from curator.engine.compose import fetch_config
+
+        settings = fetch_config(str(path), overrides=overrides, values=values)
+    else:
+        settings = load_config(path, overrides=overrides, values=values)
     return settings if vocabulary is None else with_vocabulary(settings, str(vocabulary))
 
 

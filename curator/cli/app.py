@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +27,9 @@ app = typer.Typer(
 console = Console()
 errors = Console(stderr=True)
 
-ConfigPath = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the run's settings")]
+ConfigPath = Annotated[
+    str | None, typer.Option("--config", "-c", help="TOML file with the run's settings: a path or url")
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE, over the config file; repeatable")]
 Inputs = Annotated[
     list[str] | None,
@@ -74,7 +75,7 @@ def say(text: str, level: int = logging.WARNING) -> None:
 
 
 def load(
-    config: Path | None, overrides: list[str] | None, inputs: list[str] | None, output: str | None, **sections: Any
+    config: str | None, overrides: list[str] | None, inputs: list[str] | None, output: str | None, **sections: Any
 ) -> Config:
     from curator.config import load_config
 
@@ -87,10 +88,14 @@ def load(
         given = {name: value for name, value in settings.items() if value is not None}
         if given:
             values.setdefault(section, {}).update(given)
+    if config is not None and "://" in config:
+        from curator.engine.compose import fetch_config
+
+        return fetch_config(config, overrides=overrides or (), values=values)
     return load_config(config, overrides=overrides or (), values=values)
 
 
-def storage_from(config: Path | None, overrides: list[str] | None) -> Storage:
+def storage_from(config: str | None, overrides: list[str] | None) -> Storage:
     from curator.engine.compose import storage_of
 
     return storage_of(load(config, overrides, None, None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,26 @@ else:
     import tomli as tomllib
 
 
+def _read(path: str | Path) -> bytes:
+    return Path(path).read_bytes()
+
+
 def load_config(
-    path: str | Path | None = None, *, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
+    path: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+    read: Callable[[str | Path], bytes] = _read,
 ) -> Config:
     """A checked Config from a TOML file, ``key.path=value`` overrides (TOML values) and nested ``values``, in order.
 
-    Raises ConfigError that names the key, the nearest known key and the file.
+    ``read`` gets the file's bytes: ``engine.compose.fetch_config`` is this for a file at a url. Raises ConfigError that
+    names the key, the nearest known key and the file.
     """
     tree: dict[str, Any] = {}
     if path is not None:
         try:
-            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            tree = tomllib.loads(read(path).decode())
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: no such config file") from error
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -136,12 +136,19 @@ class RayConfig(Section):
     """What the actors ask Ray for. GPUs come from here, never from what the driver's node has."""
 
     address: str | None = None
-    workers: int = Field(1, gt=0)
+    workers: int = Field(1, gt=0, description="actors at most; each is used as soon as it is there")
+    min_workers: int = Field(1, gt=0, description="fewer than these for run.startup_s end the run")
     num_cpus: float = Field(1.0, gt=0)
     num_gpus: float = Field(0.0, ge=0)
     memory_gb: float | None = Field(None, gt=0)
     resources: dict[str, float] = Field(default_factory=dict)
-    spread: bool = True
+    spread: bool = Field(True, description="actors on as many nodes as there are, rather than on few")
+
+    @model_validator(mode="after")
+    def _fewest_fit(self) -> RayConfig:
+        if self.min_workers > self.workers:
+            raise ValueError(f"min_workers ({self.min_workers}) is more than workers ({self.workers})")
+        return self
 
 
 class Config(Section):

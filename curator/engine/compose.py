@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from curator.config import Config, digest_of
+from curator.config import Config, digest_of, load_config
 from curator.engine.annotations import Annotations, open_annotations, read_annotations
-from curator.errors import ConfigError
+from curator.errors import ConfigError, CuratorError
 from curator.storage import Router, Storage, StorageOptions, open_storage
 from curator.tables.schema import SCHEMA_VERSION
 
@@ -47,6 +47,16 @@ def storage_options(config: Config) -> StorageOptions:
 
 def storage_of(config: Config) -> Router:
     return open_storage(storage_options(config))
+
+
+def fetch_config(url: str, *, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Config:
+    """``load_config`` of a TOML file at a url, read through the storage that the ``storage.…`` overrides describe."""
+    reach = [override for override in overrides if override.strip().startswith("storage.")]
+    try:
+        content = storage_of(load_config(overrides=reach)).read(url)
+    except CuratorError as error:
+        raise ConfigError(f"{url}: the config cannot be read: {error}") from error
+    return load_config(url, overrides=overrides, values=values, read=lambda _: content)
 
 
 def plan_worker(config: Config, storage: Storage | None = None) -> WorkerPlan:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from curator.data import Receipt
 from curator.engine.assembly import Standing
-from curator.engine.fleet import Fleet, LeaseDone, LeaseFailed, News, WorkerLost, WorkerReady
+from curator.engine.fleet import Fleet, LeaseDone, LeaseFailed, News, WorkerLeaving, WorkerLost, WorkerReady
 from curator.engine.ledger import Ledger, Plan, version_of
 from curator.engine.progress import Progress, Totals
 from curator.engine.scheduler import Quarantine, Scheduler
@@ -25,13 +25,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DriverSettings:
-    """Bounds of a run. Budgets are shares of all shards or samples; seconds are wall clock."""
+    """Bounds of a run. Seconds are wall clock. Fewer than ``min_workers`` for ``startup_s`` end it."""
 
     stall_s: float = 300.0
     heartbeat_s: float = 5.0
     silence_s: float = 60.0
     startup_s: float = 900.0
     worker_losses: int = 20
+    min_workers: int = 1
     max_seconds: float | None = None
     grace_s: float = 30.0
 
@@ -48,7 +49,7 @@ class StoppedError(Exception):
 
 
 class FleetLostError(Exception):
-    """Too many workers died one after the other; the run cannot go on."""
+    """Too many workers died one after the other, or too few came; the run cannot go on."""
 
 
 class Driver:
@@ -79,6 +80,7 @@ class Driver:
         self._lock_lost = lock_lost
         self._clock = clock
         self._ready: dict[str, float] = {}
+        self._leaving: set[str] = set()
         self.startup_s: float | None = None
         self.first_shard_s: float | None = None
         self._silent_since: dict[str, float] = {}
@@ -86,7 +88,7 @@ class Driver:
         self._losses_in_a_row = 0
         self._attempts = 0
         self._standings: dict[str, Sequence[Standing]] = {}
-        self._started_at = self._watched_at = self._none_ready_since = clock()
+        self._started_at = self._watched_at = self._too_few_since = clock()
         self.totals = Totals()
         self.quarantined: list[Quarantine] = []
 
@@ -116,7 +118,7 @@ class Driver:
         until = self._clock() + self._settings.grace_s
         with contextlib.suppress(FleetLostError):  # the run stops anyway, and for another reason
             while self._clock() < until and not self._lock_lost.is_set():
-                if not any(self._scheduler.leases(worker) for worker in self._ready):
+                if not any(self._scheduler.leases(worker) for worker in (*self._ready, *self._leaving)):
                     return
                 self._turn()
 
@@ -141,13 +143,18 @@ class Driver:
             raise StoppedError("stopped by a signal")
         if self._settings.max_seconds is not None and self.elapsed_s > self._settings.max_seconds:
             raise StoppedError(f"the time window of {self._settings.max_seconds:g} s is over")
-        if not self._ready and self._clock() - self._none_ready_since > self._settings.startup_s:
+        ready, wanted = len(self._ready), self._settings.min_workers
+        if ready < wanted and self._clock() - self._too_few_since > self._settings.startup_s:
+            found = f"only {ready} of at least {wanted} workers were" if ready else "no worker was"
             raise FleetLostError(
-                f"no worker was ready for {self._settings.startup_s:g} s ({dict(self._fleet.status())}); "
+                f"{found} ready for {self._settings.startup_s:g} s ({dict(self._fleet.status())}); "
                 "check that the cluster has the CPUs and GPUs that [ray] asks for"
             )
 
     def _fill(self) -> None:
+        for worker in [worker for worker in self._leaving if not self._scheduler.leases(worker)]:
+            self._leaving.discard(worker)
+            self._fleet.release(worker)
         for worker in self._ready:
             while len(self._scheduler.leases(worker)) < self._fleet.in_flight:
                 lease = self._scheduler.lease(worker)
@@ -181,6 +188,10 @@ class Driver:
             quarantine = self._scheduler.failed(news.worker, news.lease, news.failure)
             if quarantine is not None:
                 self._give_up(quarantine)
+        elif isinstance(news, WorkerLeaving):
+            self._withdraw(news.worker)
+            self._leaving.add(news.worker)
+            logger.warning("worker leaving worker=%s cause=%s", news.worker, news.cause, extra={"worker": news.worker})
         else:
             self._lose(news)
         self._tell(news)
@@ -199,15 +210,21 @@ class Driver:
             kept = version_of(receipt.size, receipt.etag)
             self._ledger.drop_receipts(receipt.shard_id, (version for version in stale if version != kept))
 
+    def _withdraw(self, worker: str) -> None:
+        """The worker gets no more leases."""
+        gone = self._ready.pop(worker, None) is not None
+        if gone and len(self._ready) == self._settings.min_workers - 1:
+            self._too_few_since = self._clock()
+
     def _lose(self, news: WorkerLost) -> None:
-        if self._ready.pop(news.worker, None) is not None and not self._ready:
-            self._none_ready_since = self._clock()
+        self._withdraw(news.worker)
+        self._leaving.discard(news.worker)
         self._silent_since.pop(news.worker, None)
         if news.config:
             raise ConfigError(news.cause)
         self._losses_in_a_row += 1
         logger.warning("worker lost worker=%s cause=%s", news.worker, news.cause, extra={"worker": news.worker})
-        for quarantine in self._scheduler.lost(news.worker, news.cause):
+        for quarantine in self._scheduler.lost(news.worker, news.cause, evicted=news.evicted):
             self._give_up(quarantine)
         if self._losses_in_a_row >= self._settings.worker_losses or not self._fleet.alive:
             raise FleetLostError(
@@ -227,7 +244,7 @@ class Driver:
         unseen, self._unseen_since = self._unseen_since, {}
         self._standings = {}
         for worker, standings in self._fleet.standings().items():
-            if worker not in self._ready:
+            if worker not in self._ready and worker not in self._leaving:
                 continue
             if standings is None:
                 since = self._silent_since.setdefault(worker, now)

@@ -37,15 +37,27 @@ class LeaseFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerLeaving:
+    """A worker's machine is about to go: it may end the leases that it has. Its successor is on its way already."""
+
+    worker: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """A worker is gone, with every lease it held. A fatal cause (``config``) would befall every other worker, too."""
+    """A worker is gone, with every lease it held. A fatal cause (``config``) would befall every other worker, too.
+
+    ``evicted``: its machine went or was about to go, so that no shard is suspected of having killed it.
+    """
 
     worker: str
     cause: str
     config: bool = False
+    evicted: bool = False
 
 
-News: TypeAlias = "WorkerReady | LeaseDone | LeaseFailed | WorkerLost"
+News: TypeAlias = "WorkerReady | LeaseDone | LeaseFailed | WorkerLeaving | WorkerLost"
 
 
 class Fleet(Protocol):
@@ -77,6 +89,10 @@ class Fleet(Protocol):
 
     def kill(self, worker: str, cause: str) -> None:
         """End a worker for good; a ``WorkerLost`` follows, and a new worker where the fleet replaces them."""
+        ...
+
+    def release(self, worker: str) -> None:
+        """End a leaving worker that holds no lease any more; nothing more is heard of it."""
         ...
 
     def status(self) -> Mapping[str, Any]:

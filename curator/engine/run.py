@@ -139,7 +139,7 @@ def run_work(
         run = _Run(config, work, ledger, plan, todo, lock.lost)
         if todo:
             ledger.drop_summary()
-            fleet = fleet or _fleet(config, work.build)
+            fleet = fleet or _fleet(config, work.build, len(todo))
             with instrumented(config, observe) as observe_all:
                 return run.drive(fleet, observe_all, stop or threading.Event())
         return run.summarize("complete", "nothing to do: every shard is settled", Totals(), 0.0)
@@ -160,13 +160,16 @@ def _prune(plan: Plan, ledger: Ledger, storage: Storage) -> None:
         ledger.drop_receipts(shard_id, versions)
 
 
-def _fleet(config: Config, build: Callable[[], Worker]) -> Fleet:
+def _fleet(config: Config, build: Callable[[], Worker], shards: int) -> Fleet:
+    """The backend's workers, no more than there are shards for."""
     if config.run.backend == "ray":
         from curator.engine.backends.ray import RayFleet
         from curator.engine.backends.ray_connect import connect
 
         connect(config.ray.address)
-        return RayFleet(build, ray_resources(config), in_flight=config.run.in_flight)
+        resources = ray_resources(config)
+        resources = replace(resources, workers=min(resources.workers, shards))
+        return RayFleet(build, resources, in_flight=config.run.in_flight)
     return LocalFleet(build, in_flight=config.run.in_flight)
 
 
@@ -192,6 +195,7 @@ class _Run:
             silence_s=run.silence_s,
             startup_s=run.startup_s,
             worker_losses=run.worker_losses * (self.config.ray.workers if run.backend == "ray" else 1),
+            min_workers=min(self.config.ray.min_workers, len(self.todo)) if run.backend == "ray" else 1,
             max_seconds=run.max_seconds,
             grace_s=run.grace_s,
         )

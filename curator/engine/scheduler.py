@@ -31,6 +31,9 @@ class Failure:
 class Limits:
     """Bounds on trying. ``attempts`` counts failures that may pass; ``losses`` counts workers that died with the shard.
 
+    ``evictions`` of its workers are forgiven to a shard: nodes that come and go say nothing of it. What is beyond
+    counts as a loss, since a shard might be what takes nodes down.
+
     A shard that has seen ``losses - 1`` workers die gets its last try alone on a worker, so that a poison shard takes
     no neighbour into quarantine with it.
     """
@@ -41,6 +44,7 @@ class Limits:
     backoff_limit_s: float = 60.0
     straggler_factor: float = 3.0
     straggler_floor_s: float = 30.0
+    evictions: int = 10
 
 
 @dataclass(slots=True)
@@ -53,6 +57,7 @@ class _Record:
     shard: Shard
     attempt: int = 0
     losses: int = 0
+    evictions: int = 0
     failures: int = 0
     alone: bool = False
     repeated: bool = False
@@ -210,19 +215,24 @@ class Scheduler:
             record.reason = failure.message
         return self._go_on(record, record.failures)
 
-    def lost(self, worker: str, cause: str) -> list[Quarantine]:
-        """A worker is gone. That says nothing of its shards, so they have a limit of their own for it."""
+    def lost(self, worker: str, cause: str, *, evicted: bool = False) -> list[Quarantine]:
+        """A worker is gone. That says nothing of its shards, so they have a limit of their own for it.
+
+        ``evicted``: it went with its node, which says still less.
+        """
         quarantined = []
         if self._draining == worker:
             self._draining = None
         for record in list(self._held.get(worker, {}).values()):
             lease = record.runs[worker][0]
             self._end_run(record, worker)
-            record.losses += 1
+            record.evictions += evicted
+            if not evicted or record.evictions > self._limits.evictions:
+                record.losses += 1
             record.history.append(f"attempt {lease.attempt}: worker {worker} lost: {cause}")
-            if record.alone:
+            if record.alone and record.losses >= self._limits.losses:
                 record.reason = f"worker lost {record.losses} times, last: {cause}"
-            quarantine = self._go_on(record, record.losses)
+            quarantine = self._go_on(record, max(1, record.losses))
             if quarantine is not None:
                 quarantined.append(quarantine)
         return quarantined

@@ -7,7 +7,7 @@ from typing import Any
 
 from curator.data import Lease, Receipt, shard_id
 from curator.engine.assembly import Standing
-from curator.engine.fleet import LeaseDone, LeaseFailed, News, WorkerLost, WorkerReady
+from curator.engine.fleet import LeaseDone, LeaseFailed, News, WorkerLeaving, WorkerLost, WorkerReady
 from curator.engine.scheduler import Failure
 from tests.engine.clock import Clock
 
@@ -80,6 +80,8 @@ class ScriptedFleet:
         self.living: list[str] = []
         self.silent: set[str] = set()
         self.dying: set[str] = set()
+        self.leaving: set[str] = set()
+        self.released: list[str] = []
         self.born = 0
         self.on_wait: list[Callable[[], None]] = []
         self.provenance: list[Mapping[str, str]] = []
@@ -106,13 +108,26 @@ class ScriptedFleet:
             return
         self.living.remove(worker)
         self.moved = {place: at for place, at in self.moved.items() if place[0] != worker}
-        if self.replacements:
+        evicted = worker in self.leaving
+        if self.replacements and not evicted:
             self.replacements -= 1
             self._bear()
-        self.news.append(WorkerLost(worker, cause, config))
+        self.news.append(WorkerLost(worker, cause, config, evicted))
+
+    def preempt(self, worker: str) -> None:
+        """A notice for the worker's node: its successor is born at once."""
+        self.leaving.add(worker)
+        self.news.append(WorkerLeaving(worker, "spot"))
+        self._bear()
+
+    def release(self, worker: str) -> None:
+        assert worker in self.leaving
+        self.living.remove(worker)
+        self.released.append(worker)
 
     def submit(self, worker: str, lease: Lease) -> None:
         assert worker in self.living, "a lease was given to a worker that is gone"
+        assert worker not in self.leaving, "a lease was given to a worker that is leaving"
         self.submitted.append((worker, lease))
         self.moved[worker, lease.shard.url] = self.clock.now
         acts = self.script.get(lease.shard.url, [succeed])

@@ -26,11 +26,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         workers=st.integers(1, 4),
         attempts=st.integers(1, 3),
         losses=st.integers(2, 3),
+        evictions=st.integers(0, 2),
         jitter=st.floats(0, 1),
     )
-    def begin(self, shards: int, workers: int, attempts: int, losses: int, jitter: float) -> None:
+    def begin(self, shards: int, workers: int, attempts: int, losses: int, evictions: int, jitter: float) -> None:
         self.clock = Clock()
-        self.limits = Limits(attempts, losses, straggler_floor_s=20, straggler_factor=2)
+        self.limits = Limits(attempts, losses, straggler_floor_s=20, straggler_factor=2, evictions=evictions)
         self.shards = [Shard(f"mem/{i}.tar") for i in range(shards)]
         self.scheduler = Scheduler(self.shards, self.limits, clock=self.clock, jitter=lambda: jitter)
         self.workers = [f"w{i}" for i in range(workers)]
@@ -38,6 +39,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.done: Counter[str] = Counter()
         self.given_up: Counter[str] = Counter()
         self.losses: Counter[str] = Counter()
+        self.evictions: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.issued: Counter[str] = Counter()
 
@@ -73,12 +75,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.note(self.scheduler.failed(worker, lease, Failure(verdict, "no")))  # type: ignore[arg-type]
         return entry
 
-    @rule(data=st.data())
-    def lose(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), evicted=st.booleans())
+    def lose(self, data: st.DataObject, evicted: bool) -> None:
         place = data.draw(st.integers(0, len(self.workers) - 1))
         for lease in self.scheduler.leases(self.workers[place]):
-            self.losses[lease.shard.id] += 1
-        self.note(*self.scheduler.lost(self.workers[place], "died"))
+            self.evictions[lease.shard.id] += evicted
+            forgiven = evicted and self.evictions[lease.shard.id] <= self.limits.evictions
+            self.losses[lease.shard.id] += not forgiven
+        self.note(*self.scheduler.lost(self.workers[place], "died", evicted=evicted))
         self.workers[place] = f"w{self.born}"
         self.born += 1
 

@@ -20,7 +20,16 @@ from curator import logs
 from curator.data import Lease, Receipt
 from curator.engine.assembly import Standing
 from curator.engine.backends.local import Worker
-from curator.engine.fleet import LeaseDone, LeaseFailed, News, WorkerLost, WorkerReady, failure_of
+from curator.engine.backends.ray_nodes import DrainWatch, is_gone
+from curator.engine.fleet import (
+    LeaseDone,
+    LeaseFailed,
+    News,
+    WorkerLeaving,
+    WorkerLost,
+    WorkerReady,
+    failure_of,
+)
 from curator.engine.scheduler import Failure
 
 logger = logging.getLogger(__name__)
@@ -28,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RayResources:
-    """What each actor asks Ray for. Numbers come from the config, never from what the driver's own node has."""
+    """How many actors at most, and what each asks Ray for: from the config, never from what the driver's node has."""
 
     workers: int = 1
     num_cpus: float = 1.0
@@ -36,6 +45,12 @@ class RayResources:
     memory_bytes: int | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     spread: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    provenance: dict[str, str]
+    node: str
 
 
 class _Shell:
@@ -46,12 +61,12 @@ class _Shell:
         self._build = build
         self._worker: Worker | None = None
 
-    def start(self) -> dict[str, str] | Failure:
+    def start(self) -> _Started | Failure:
         try:
             self._worker = self._build()
         except BaseException as error:
             return failure_of(error)
-        return dict(self._worker.provenance)
+        return _Started(dict(self._worker.provenance), ray.get_runtime_context().get_node_id())
 
     def process(self, lease: Lease) -> Receipt | Failure:
         assert self._worker is not None
@@ -74,14 +89,31 @@ class _Actor:
     handle: Any
     requested_at: float
     starting: Any
-    ready: bool = False
+    node: str | None = None
+    leaving: bool = False
     pulse: Any = None
+
+    @property
+    def ready(self) -> bool:
+        return self.node is not None
 
 
 class RayFleet:
-    """``resources.workers`` actors, used as they come up and replaced when they die, wherever Ray can place them."""
+    """Up to ``resources.workers`` actors, wherever Ray can place them: used as they come up, replaced when they go.
 
-    def __init__(self, build: Callable[[], Worker], resources: RayResources, *, in_flight: int = 2) -> None:
+    An actor that finds no place waits in Ray until a node comes that has one, which is what an autoscaler looks at. One
+    whose node is about to go (Ray drains it) takes no more leases, and its successor is asked for at once.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Worker],
+        resources: RayResources,
+        *,
+        in_flight: int = 2,
+        watch: DrainWatch | None = None,
+    ) -> None:
+        self._watch = watch or DrainWatch()
         self._build = build
         self._resources = resources
         self._in_flight = in_flight
@@ -100,6 +132,7 @@ class RayFleet:
         return len(self._actors)
 
     def start(self) -> None:
+        self._watch.start()
         for _ in range(self._resources.workers):
             self._create()
 
@@ -139,8 +172,30 @@ class RayFleet:
                 self._collect(reference)
         else:
             time.sleep(timeout_s)
+        self._heed_notices()
         news, self._news = self._news, []
         return news
+
+    def _heed_notices(self) -> None:
+        """Announce the workers whose nodes are about to go, and ask for their successors."""
+        draining = self._watch.draining
+        for name, actor in list(self._actors.items()) if draining else ():
+            if actor.node in draining and not actor.leaving:
+                actor.leaving = True
+                self._news.append(WorkerLeaving(name, f"Ray drains node {actor.node}"))
+                self._create()
+
+    def release(self, worker: str) -> None:
+        self._forget(worker)
+
+    def _forget(self, worker: str) -> _Actor | None:
+        """End the actor and all that is awaited of it. None where that was done before."""
+        actor = self._actors.pop(worker, None)
+        if actor is not None:
+            self._pending = {ref: entry for ref, entry in self._pending.items() if entry[0] != worker}
+            with contextlib.suppress(RayError):
+                ray.kill(actor.handle)
+        return actor
 
     def _collect(self, reference: Any) -> None:
         entry = self._pending.pop(reference, None)
@@ -159,24 +214,22 @@ class RayFleet:
         else:
             self._news.append(LeaseDone(worker, lease, value))
 
-    def _settle_start(self, worker: str, value: dict[str, str] | Failure) -> None:
-        actor = self._actors[worker]
+    def _settle_start(self, worker: str, value: _Started | Failure) -> None:
         if isinstance(value, Failure):
             self._lose(worker, f"did not start: {value.message}", config=value.verdict == "config")
             return
-        actor.ready = True
-        self._news.append(WorkerReady(worker, value, time.monotonic() - actor.requested_at))
+        actor = self._actors[worker]
+        actor.node = value.node
+        self._news.append(WorkerReady(worker, value.provenance, time.monotonic() - actor.requested_at))
 
     def _lose(self, worker: str, cause: str, *, config: bool = False) -> None:
-        actor = self._actors.pop(worker, None)
+        actor = self._forget(worker)
         if actor is None:
             return
-        self._pending = {ref: entry for ref, entry in self._pending.items() if entry[0] != worker}
-        with contextlib.suppress(RayError):
-            ray.kill(actor.handle)
         self._lost += 1
-        self._news.append(WorkerLost(worker, cause, config=config))
-        if not config:
+        evicted = actor.leaving or (actor.node is not None and is_gone(actor.node))
+        self._news.append(WorkerLost(worker, cause, config=config, evicted=evicted))
+        if not (config or actor.leaving):
             self._create()
 
     def standings(self) -> Mapping[str, Sequence[Standing] | None]:
@@ -202,9 +255,16 @@ class RayFleet:
         self._lose(worker, cause)
 
     def status(self) -> Mapping[str, Any]:
-        ready = sum(actor.ready for actor in self._actors.values())
+        leaving = sum(actor.leaving for actor in self._actors.values())
+        ready = sum(actor.ready for actor in self._actors.values()) - leaving
         asked = {name: value for name, value in dataclasses.asdict(self._resources).items() if value}
-        return {"ready": ready, "starting": len(self._actors) - ready, "lost": self._lost, "asked": asked}
+        return {
+            "ready": ready,
+            "starting": len(self._actors) - ready - leaving,
+            "leaving": leaving,
+            "lost": self._lost,
+            "asked": asked,
+        }
 
     def close(self, grace_s: float) -> None:
         """Let the actors end their leases cleanly for up to ``grace_s``, then end them."""
@@ -217,6 +277,7 @@ class RayFleet:
                 ray.kill(actor.handle)
         self._actors.clear()
         self._pending.clear()
+        self._watch.close()
 
 
 def _cause(error: RayError) -> str:
