@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from curator.config import Config
     from curator.engine.progress import Progress, Summary
 
-MetricsPort = Annotated[int | None, typer.Option(help="Answer GET /metrics at this port of 127.0.0.1, for Prometheus")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(envvar="CURATOR_METRICS_PORT", help="Answer GET /metrics at this port of 127.0.0.1, for Prometheus"),
+]
 
 
 @contextmanager
