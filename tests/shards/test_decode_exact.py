@@ -139,7 +139,7 @@ def test_pixel_bounds_of_the_faster_modes(
     preprocess = Preprocess((224, 224), MEAN, STD)
     expected = reference(Image.open(io.BytesIO(data)).convert("RGB"), preprocess).astype(int)
     difference = np.abs(Decoder(preprocess, mode=mode)(data).pixels - expected)
-    largest, mean = {"exact": (0, 0), "close": (2, 0.05), "fast": (24, 1.0)}[mode]
+    largest, mean = {"exact": (0, 0), "close": (2, 0.05), "fast": (16, 0.5)}[mode]
     assert difference.max() <= largest
     assert difference.mean() <= mean
 
@@ -151,7 +151,7 @@ def test_fast_really_decodes_less(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(make_image(1000, 900), "JPEG")
     Decoder(Preprocess((224, 224), MEAN, STD), mode="fast")(data)
     Decoder(Preprocess((100, 100), MEAN, STD), mode="fast")(data)
-    assert asked == [(225, 250, 3), (113, 125, 3)]
+    assert asked == [(450, 500, 3), (225, 250, 3)]
 
 
 def test_decoders_pickle_and_share_threads() -> None:
