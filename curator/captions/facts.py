@@ -67,6 +67,7 @@ class BankFacts:
     texts: BankFile
     captions: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    sources_digest: str = ""
     config_digest: str = ""
     curator: str = ""
     index: IndexFacts | None = None

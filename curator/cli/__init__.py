@@ -6,11 +6,24 @@ import logging
 import os
 import sys
 
-from curator.cli import bench, describe, evaluate, measure, prompts, runs, scores, show, vocab
+from curator.cli import bank, bench, describe, evaluate, measure, prompts, runs, scores, show, vocab
 from curator.cli.app import app, say
 from curator.errors import ConfigError, CuratorError
 
-__all__ = ["app", "bench", "describe", "evaluate", "main", "measure", "prompts", "runs", "scores", "show", "vocab"]
+__all__ = [
+    "app",
+    "bank",
+    "bench",
+    "describe",
+    "evaluate",
+    "main",
+    "measure",
+    "prompts",
+    "runs",
+    "scores",
+    "show",
+    "vocab",
+]
 
 
 def main() -> None:

@@ -16,26 +16,26 @@ from curator.storage.urls import redact
 if TYPE_CHECKING:
     from curator.storage.base import Storage
 
-_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
-_WANTED: Final = "*.tar, *.tar.gz or *.tgz"
+SHARD_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 _MAGIC: Final = re.compile(r"[*?\[]")
 _LIST_ABOVE: Final = 64
 _HERE: Final = "./"
 
 
-def expand(inputs: Sequence[str], storage: Storage) -> list[Shard]:
+def expand(inputs: Sequence[str], storage: Storage, *, suffixes: tuple[str, ...] = SHARD_SUFFIXES) -> list[Shard]:
     """The shards that ``inputs`` name: as given, and by url within a glob or prefix; each url once.
 
     An input is a shard's url; a pattern with braces (``{000..099}``) and globs (``*`` ``?`` ``[…]`` within a name,
-    ``**`` across directories); a directory or prefix, which stands for every tar below it; or ``@url`` of a list with
-    one input a line (``#`` begins a comment). Names that begin with ``_`` or ``.`` are not looked at in a listing.
+    ``**`` across directories); a directory or prefix, which stands for every file below it with one of ``suffixes``; or
+    ``@url`` of a list with one input a line (``#`` begins a comment). Names that begin with ``_`` or ``.`` are not
+    looked at in a listing.
     Sizes and etags are known where a listing gave them, and of local files; a remote shard given by name is not asked
     for. ConfigError, with what was looked for, where an input stands for nothing.
     """
     if not inputs:
         raise ConfigError("no input: give shards, a pattern such as 'shards/{000..099}.tar', a directory or @list.txt")
     found: dict[str, Shard] = {}
-    for shard in _shards(inputs, storage, within=None):
+    for shard in _shards(inputs, storage, suffixes, within=None):
         known = found.get(shard.url)
         if known is None or known.size is None:
             found[shard.url] = shard
@@ -54,16 +54,18 @@ def _refuse_two_names(urls: Iterable[str]) -> None:
                 raise ConfigError(f"shards {other!r} and {url!r} are one file; name it in one way")
 
 
-def _shards(inputs: Iterable[str], storage: Storage, *, within: str | None) -> Iterator[Shard]:
+def _shards(
+    inputs: Iterable[str], storage: Storage, suffixes: tuple[str, ...], *, within: str | None
+) -> Iterator[Shard]:
     for given in inputs:
         if not given.strip():
             raise ConfigError("an empty input names no shard; leave it out")
         if given.startswith("@"):
             if within is not None:
                 raise ConfigError(f"{given}: a list of inputs ({within}) cannot hold another list")
-            yield from _shards(_lines(given[1:], storage), storage, within=given)
+            yield from _shards(_lines(given[1:], storage), storage, suffixes, within=given)
         else:
-            yield from _input(given, storage)
+            yield from _input(given, storage, suffixes)
 
 
 def _lines(url: str, storage: Storage) -> list[str]:
@@ -79,22 +81,22 @@ def _lines(url: str, storage: Storage) -> list[str]:
     return lines
 
 
-def _input(given: str, storage: Storage) -> Iterator[Shard]:
+def _input(given: str, storage: Storage, suffixes: tuple[str, ...]) -> Iterator[Shard]:
     """The shards of one input; neighbours of one kind are looked up together, so that a directory is listed once."""
-    for place, names in groupby(expand_braces(given), key=_place):
+    for place, names in groupby(expand_braces(given), key=lambda url: _place(url, suffixes)):
         if place is None:
             yield from _named(list(names), given, storage)
         else:
-            yield from _listed(place, list(names), given, storage)
+            yield from _listed(place, list(names), given, storage, suffixes)
 
 
-def _place(url: str) -> str | None:
+def _place(url: str, suffixes: tuple[str, ...]) -> str | None:
     """The prefix under which ``url`` must be looked for, or None if it is the url of one shard."""
     if url.startswith(("http://", "https://")):
         return None
     if magic := _MAGIC.search(url):
         return url[: magic.start()]
-    return None if url.lower().endswith(_SUFFIXES) else f"{url.rstrip('/')}/"
+    return None if url.lower().endswith(suffixes) else f"{url.rstrip('/')}/"
 
 
 def _named(urls: list[str], given: str, storage: Storage) -> Iterator[Shard]:
@@ -114,8 +116,10 @@ def _named(urls: list[str], given: str, storage: Storage) -> Iterator[Shard]:
             yield Shard(url, entry.size, entry.etag)
 
 
-def _listed(place: str, patterns: list[str], given: str, storage: Storage) -> Iterator[Shard]:
-    wanted = re.compile("|".join(_regex(pattern) for pattern in patterns), re.DOTALL)
+def _listed(
+    place: str, patterns: list[str], given: str, storage: Storage, suffixes: tuple[str, ...]
+) -> Iterator[Shard]:
+    wanted = re.compile("|".join(_regex(pattern, suffixes) for pattern in patterns), re.DOTALL)
     folder = place.rfind("/") + 1
     nothing = True
     for entry in storage.list(place or _HERE):
@@ -124,16 +128,17 @@ def _listed(place: str, patterns: list[str], given: str, storage: Storage) -> It
             nothing = False
             yield Shard(url, entry.size, entry.etag)
     if nothing:
-        what = f"{redact(given)!r} as a pattern" if _MAGIC.search(given) else f"{_WANTED} below {redact(place)!r}"
+        files = f"*{', *'.join(suffixes[:-1])} or *{suffixes[-1]}"
+        what = f"{redact(given)!r} as a pattern" if _MAGIC.search(given) else f"{files} below {redact(place)!r}"
         raise ConfigError(
             f"{redact(given)!r} stands for no shard: looked for {what} and found none; check the spelling"
         )
 
 
-def _regex(pattern: str) -> str:
+def _regex(pattern: str, suffixes: tuple[str, ...]) -> str:
     if not _MAGIC.search(pattern):
         below = re.escape(f"{pattern.rstrip('/')}/")
-        return f"{below}.*(?i:{'|'.join(map(re.escape, _SUFFIXES))})"
+        return f"{below}.*(?i:{'|'.join(map(re.escape, suffixes))})"
     parts = []
     position = 0
     while position < len(pattern):

@@ -1,0 +1,155 @@
+"""Builds a caption bank as a resumable run: what such a run does, and when it may not begin.
+
+Owns no loop and no retry: the engine drives it as it drives the main job. A lease is a file of captions or a piece of a
+large one; what the leases have made is merged when all are done.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from curator.captions.facts import BUILD, FORMAT, BankFacts
+from curator.captions.index import factory_of, faiss_module
+from curator.config import Config, digest_of
+from curator.curation.bank_sources import Reading, leases
+from curator.engine.compose import cores_of, lanes_of, open_encoder, require_paths, storage_of
+from curator.engine.fleet import Fleet
+from curator.engine.ledger import Ledger
+from curator.engine.progress import Progress, Summary
+from curator.engine.run import Work, ignore_progress, learn_conditions, run_work
+from curator.storage import Storage, join
+from curator.storage.urls import refuse_secrets
+
+if TYPE_CHECKING:
+    from curator.curation.bank_worker import BankWorker
+    from curator.encoder import Encoder
+
+logger = logging.getLogger(__name__)
+
+LEASE_BYTES = 2**19
+_MOST_LEASES = 8  # of one worker that have the encoder at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class BankSettings:
+    """``index``: ivf, hnsw, pq or None. A file is cut into leases of about ``lease_bytes`` of text where it can be."""
+
+    column: str = "caption"
+    index: str | None = None
+    lease_bytes: int = LEASE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class BankPlan:
+    """All that a worker needs to build itself, anywhere."""
+
+    config: Config
+    reading: Reading
+
+    @property
+    def shaping(self) -> Mapping[str, Any]:
+        return {
+            "bank_format": FORMAT,
+            "encoder": self.config.encoder.model_dump(include={"name", "pretrained", "precision"}),
+            "reading": asdict(self.reading),
+        }
+
+    @property
+    def config_digest(self) -> str:
+        return digest_of(self.shaping)
+
+    def __call__(self) -> BankWorker:
+        return wire_bank(self, open_encoder(self.config), storage_of(self.config))
+
+
+def build(
+    config: Config,
+    settings: BankSettings | None = None,
+    *,
+    observe: Callable[[Progress], None] = ignore_progress,
+    stop: threading.Event | None = None,
+    fleet: Fleet | None = None,
+    storage: Storage | None = None,
+) -> tuple[Summary, BankFacts | None]:
+    """Embed the captions of ``config.input.urls`` into a bank at ``config.output.url``; None where it did not finish.
+
+    Resumable: the same call goes on where it was stopped or killed, tries again what was given up, and embeds what the
+    input has gained; the bank's digest depends on the captions and the encoder only. Raises ConfigError where it cannot
+    begin.
+    """
+    settings = settings or BankSettings()
+    require_paths(config)
+    if settings.index is not None:
+        factory_of(settings.index, 1, 1)
+        faiss_module()
+    output = config.output.url.rstrip("/")
+    refuse_secrets(output)
+    storage = storage or storage_of(config)
+    config = _of_build(config, join(output, BUILD))
+    config = learn_conditions(config, storage)
+    plan = BankPlan(config, Reading(settings.column, config.input.caption))
+    found = list(leases(config.input.urls, storage, plan.reading, lease_bytes=settings.lease_bytes))
+    for lease in found:
+        refuse_secrets(lease.url)
+    ledger = Ledger(storage, config.output.url)
+    for lease_id in ledger.quarantined():
+        ledger.release(lease_id)
+    work = Work(lambda: found, plan, plan.config_digest, plan.shaping)
+    summary = run_work(work, config, storage, observe=observe, stop=stop, fleet=fleet)
+    if summary.status != "complete" or config.input.max_shards is not None:
+        return summary, None
+    from curator.curation.bank_merge import merge
+
+    provenance = (ledger.run() or {})["provenance"]
+    facts = merge(
+        output, ledger, found, storage,
+        provenance=provenance, index=settings.index, cache_dir=config.encoder.cache_dir,
+    )  # fmt: skip
+    return summary, facts
+
+
+def _of_build(config: Config, place: str) -> Config:
+    """The config of the run that makes the parts, with leases enough for every core to have one."""
+    run = config.run
+    if "in_flight" not in run.model_fields_set:
+        run = run.model_copy(update={"in_flight": min(cores_of(config), _MOST_LEASES) + 1})
+    return config.model_copy(update={"output": config.output.model_copy(update={"url": place}), "run": run})
+
+
+def wire_bank(plan: BankPlan, encoder: Encoder, storage: Storage) -> BankWorker:
+    """A worker around an open encoder and storage."""
+    from curator.curation.bank_worker import BankWorker, BankWorkerSettings
+
+    return BankWorker(
+        storage=storage,
+        encoder=encoder,
+        provenance={
+            **encoder.provenance(),
+            "dim": str(encoder.dim),
+            "config_digest": plan.config_digest,
+            "curator": version("curator"),
+        },
+        settings=BankWorkerSettings(
+            plan.config.output.url,
+            plan.reading,
+            lanes=lanes_of(plan.config, encoder, cores_of(plan.config)),
+            lane_threads=1 if encoder.device.type == "cpu" else None,
+        ),
+    )
+
+
+def with_encoder_of(facts: BankFacts, config: Config) -> Config:
+    """The config with the encoder that made a bank, where it names none itself."""
+    if "name" in config.encoder.model_fields_set:
+        return config
+    whole = facts.encoder.startswith(("hf-hub:", "local-dir:"))
+    name, _, pretrained = (facts.encoder, "", "") if whole else facts.encoder.partition(":")
+    encoder = {**config.encoder.model_dump(), "name": name, "pretrained": pretrained or None}
+    if config.encoder.precision == "auto":
+        encoder["precision"] = facts.precision
+    return Config.model_validate({**config.model_dump(), "encoder": encoder})
