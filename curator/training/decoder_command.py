@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from curator.annotators import TextEncoder
 from curator.encoder import Encoder
 from curator.errors import ConfigError
 from curator.free.novic.model import END
@@ -26,6 +29,16 @@ from curator.training.decoder_texts import Draws, Prompts, embed
 log = logging.getLogger(__name__)
 
 _JUDGED = 1000
+
+
+class Writer(TextEncoder, Protocol):
+    """What a training asks of the encoder: texts to vectors, texts to token ids, and token ids to pieces of text."""
+
+    name: str
+
+    def spell(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+    def pieces(self, ids: Sequence[int]) -> list[str]: ...
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,7 +75,7 @@ def _vocabulary(nouns: str, data: Path | None) -> Vocabulary:
 
 
 def train(
-    encoder: Encoder,
+    encoder: Writer,
     vocabulary: Vocabulary,
     templates: tuple[str, ...],
     recipe: DecoderRecipe,
@@ -108,7 +121,7 @@ def train(
     return result
 
 
-def spell(encoder: Encoder, vocabulary: Vocabulary) -> tuple[Vocabulary, list[list[int]], list[int]]:
+def spell(encoder: Writer, vocabulary: Vocabulary) -> tuple[Vocabulary, list[list[int]], list[int]]:
     """The vocabulary without nouns that are spelled like an earlier one, compact ids of each, and the tokens used.
 
     Compact ids begin at 1, in the order of the encoder's ids; 0 is the end.

@@ -64,3 +64,36 @@ def embeddings(
     """Rows with nothing but what is given."""
     nothing = [None] * len(vectors)
     return Embeddings(vectors, captions or nothing, metadata or nothing)
+
+
+class Writer(Speaker):
+    """A speaker with a tokenizer: a token a word, lower case, its id made of its letters. ``dies_after`` batches."""
+
+    name = "writer"
+
+    def __init__(self, *, dim: int = 32, digest: str = "fake", dies_after: int | None = None) -> None:
+        super().__init__(dim=dim)
+        self.digest = digest
+        self._left = dies_after
+
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        if self._left is not None:
+            if not self._left:
+                raise RuntimeError("out of breath")
+            self._left -= 1
+        return super().embed_text(texts)
+
+    def vector(self, text: str) -> Tensor:
+        """The mean of the vectors of its longer words: texts about the same thing are near each other."""
+        words = [
+            word for word in text.lower().replace(".", "").split() if word not in {"a", "the", "of", "photo", "and"}
+        ]
+        return torch.nn.functional.normalize(
+            torch.stack([Speaker.vector(self, word) for word in words]).sum(dim=0), dim=0
+        )
+
+    def spell(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[int.from_bytes(word.encode(), "big") for word in text.lower().split()] for text in texts]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [number.to_bytes((number.bit_length() + 7) // 8, "big").decode() + " " for number in ids]
