@@ -29,6 +29,8 @@ class CaptionStats(Annotator):
         score = option(spec, "min_language_score", (int, float), 0.0)
         if not 0 <= score <= 1:
             raise ConfigError(f"{place}: option 'min_language_score' is {score}; it is a probability")
+        if spec.options.get("languages") is None:
+            return spec
         try:
             _detector(spec)
         except ValueError as error:

@@ -83,8 +83,8 @@ def test_columns_and_a_vocabulary() -> None:
     assert [[noun for _, noun, _ in row] for row in rows] == [["dog", "house"], [], ["house"]]
     with pytest.raises(ConfigError, match="needs a 'vocabulary'"):
         open_score("catlip", vocabulary_size=2)
+    storage.write("memory://c/bad.json", b"3")
     with pytest.raises(ConfigError, match="must be a JSON list"):
-        storage.write("memory://c/bad.json", b"3")
         open_score("catlip", storage=storage, vocabulary="memory://c/bad.json")
 
 

@@ -87,7 +87,7 @@ def test_probabilities_are_those_recorded_from_the_reference() -> None:
 
 def test_columns() -> None:
     storage = MemoryStorage()
-    storage.write("memory://m/entries.txt", "dog\r\ncat\n\na dog\ndog\n".encode())
+    storage.write("memory://m/entries.txt", b"dog\r\ncat\n\na dog\ndog\n")
     storage.write("memory://m/counts.json", b'{"dog": 50, "cat": 5, "unseen": 3}')
     metadata = "memory://m/entries.txt"
     plain = open_score("metaclip", storage=storage, metadata=metadata)
