@@ -20,6 +20,7 @@ from curator.storage.urls import redact_text
 
 _SHARD: ContextVar[dict[str, Any] | None] = ContextVar("curator_shard", default=None)
 _TEXT = "%(asctime)s %(levelname)s %(message)s"
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -73,10 +74,10 @@ def of_shard(url: str, attempt: int) -> Iterator[None]:
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people."""
+    """Lines for people. Control characters from a name in a shard reach no terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact_text(super().format(record))
+        return redact_text(super().format(record).translate(_CONTROLS))
 
 
 class JsonFormatter(logging.Formatter):

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from curator import logs
+from curator.storage.urls import redact_text
 
 if TYPE_CHECKING:
     from curator.config import Config
@@ -71,7 +72,7 @@ def say(text: str, level: int = logging.WARNING) -> None:
     if logs.current().format == "json":
         logger.log(level, "%s", text)
     else:
-        errors.print(text, highlight=False, markup=False)
+        errors.print(redact_text(text), highlight=False, markup=False)
 
 
 def load(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from curator.config.sections import AnnotatorConfig, Config, LabelSetConfig, Section
 from curator.errors import ConfigError
+from curator.storage.urls import redact_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -103,7 +104,7 @@ def _merge(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
 def _explain(item: Any, source: str) -> str:
     place = ".".join(str(step) for step in item["loc"])
     if item["type"] != "extra_forbidden":
-        return f"{source}: {place}: {item['msg']} (got {item.get('input')!r})"
+        return f"{source}: {place}: {item['msg']} (got {redact_text(repr(item.get('input')))})"
     known = _fields_at(item["loc"][:-1])
     near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"

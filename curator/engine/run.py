@@ -15,7 +15,7 @@ from typing import Any
 from curator.config import Config
 from curator.data import Shard
 from curator.engine.backends.local import LocalFleet, Worker
-from curator.engine.compose import plan_worker, ray_resources, require_paths, run_digests, storage_of
+from curator.engine.compose import plan_worker, ray_resources, require_paths, run_digests, storage_of, storage_options
 from curator.engine.driver import Driver, DriverSettings, FleetLostError, StoppedError
 from curator.engine.fleet import Fleet
 from curator.engine.instruments import instrumented
@@ -23,9 +23,11 @@ from curator.engine.ledger import Ledger, Plan, make_plan
 from curator.engine.lock import RunLock
 from curator.engine.progress import Progress, Summary, Totals
 from curator.engine.scheduler import Limits, Scheduler
+from curator.engine.secrets import refuse_secret_settings
+from curator.errors import ConfigError
 from curator.shards.manifest import expand
 from curator.storage import Storage
-from curator.storage.urls import refuse_secrets
+from curator.storage.urls import refuse_secrets, scheme_of
 from curator.tables.readers import part_url
 
 logger = logging.getLogger(__name__)
@@ -80,10 +82,15 @@ def learn_conditions(config: Config, storage: Storage) -> Config:
 
 
 def _manifest(config: Config, storage: Storage) -> list[Shard]:
-    """The shards that the input stands for. A url with a secret in it is refused: it would stand in every row."""
-    shards = expand(config.input.urls, storage)
+    """The shards that the input stands for. A url with a secret in it is refused: it would stand in every row.
+
+    So is one of a scheme that is not allowed, whoever wrote the list that names it.
+    """
+    shards, schemes = expand(config.input.urls, storage), storage_options(config).schemes
     for shard in shards:
         refuse_secrets(shard.url)
+        if scheme_of(shard.url) not in schemes:
+            raise ConfigError(f"{shard.url}: this scheme is not allowed; storage.schemes are {', '.join(schemes)}")
     return shards
 
 
@@ -119,6 +126,7 @@ def run_work(
     fleet: Fleet | None = None,
 ) -> Summary:
     """Run ``work`` over what is not done yet, as ``config.run`` says, into ``config.output.url``; see ``label``."""
+    refuse_secret_settings(config)
     ledger = Ledger(storage, config.output.url)
     ledger.check_run({"config_digest": work.config_digest}, work.shaping)
     manifest = work.manifest()

@@ -10,7 +10,10 @@ from curator.errors import ConfigError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _COMMAND = re.compile(r"(pipe|data|javascript):", re.IGNORECASE)
 _CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
-_SIGNATURE = re.compile(r"[?&](x-(amz|goog)-(signature|credential|security-token)|signature|sig|token)=", re.IGNORECASE)
+_SIGNATURE = re.compile(
+    r"[?&](x-(amz|goog)-(signature|credential|security-token)|signature|sig|\w*token|api_?key|password|secret)=",
+    re.IGNORECASE,
+)
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*[@?][^\s'\"<>]*")
 _QUERY_VALUE = re.compile(r"=[^&;]*")
 
@@ -44,8 +47,8 @@ def refuse_secrets(url: str) -> None:
         return
     if redact(url).startswith(f"{match[1]}://***@") or _SIGNATURE.search(url):
         raise ConfigError(
-            f"{redact(url)}: holds a password or a signature, which would be written into every row; give the object's "
-            "own url (s3://...) and let its credentials be found where they are kept"
+            f"{redact(url)}: holds a password or a signature, which would be written into rows and records; give "
+            "the object's own url (s3://...) and let its credentials be found where they are kept"
         )
 
 
