@@ -1,0 +1,89 @@
+"""Owns the finding of aliases in captions: the longest alias at each word, from left to right, without overlap.
+
+Knows no entity and no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import marisa_trie
+
+from curator.entities.gazetteer import Gazetteer
+from curator.entities.text import INNER, Folder, starts
+
+_MOST_CACHED = 1 << 19
+
+
+class Mention(NamedTuple):
+    """An alias (its id in the gazetteer) and where it stands in a caption, in characters."""
+
+    start: int
+    end: int
+    alias: int
+
+
+class Matcher:
+    """Mentions of a gazetteer's aliases. Not for several threads at once.
+
+    A static trie with a search for prefixes at every word: it maps into memory as it is, where an automaton would have
+    to be built by each worker, and is no slower (the figures are in this room's README).
+    """
+
+    def __init__(self, gazetteer: Gazetteer) -> None:
+        self._search = gazetteer.trie.iter_prefixes_with_ids
+        self._longest = gazetteer.longest
+        self._fold = Folder()
+        self._begins = _Begins(gazetteer.trie)
+
+    def __call__(self, caption: str) -> list[Mention]:
+        """The mentions in ``caption``, in order. Takes time in proportion to its length."""
+        words, parts = self._fold(caption)
+        key = "".join(parts)
+        search, longest, begins = self._search, self._longest, self._begins
+        place = free = 0
+        found: list[tuple[int, int, int]] = []  # number of the word, characters of the alias' key, alias
+        for number, part in enumerate(parts):
+            if place >= free and begins[part]:
+                best = None
+                for best in search(key[place : place + longest]):  # noqa: B007 - the last one is the longest
+                    pass
+                if best is not None:
+                    length = len(best[0])
+                    free = place + length
+                    found.append((number, length, best[1]))
+            place += len(part)
+        return _located(caption, words, parts, found) if found else []
+
+
+def _located(caption: str, words: list[str], parts: list[str], found: list[tuple[int, int, int]]) -> list[Mention]:
+    first_characters = list(starts(caption, words))
+    mentions = []
+    for number, length, alias in found:
+        last = number
+        left = length - len(parts[number])
+        while left > 0:
+            last += 1
+            left -= len(parts[last])
+        end = first_characters[last] + len(words[last])
+        if left < 0 and len(words[last]) == parts[last].count("  ") + 1:  # a particle follows in the word of Hangul
+            end -= parts[last][left:].count(INNER)
+        mentions.append(Mention(first_characters[number], end, alias))
+    return mentions
+
+
+class _Begins(dict[str, bool]):
+    """Whether any alias begins with a part. Most words of a caption are seen again and again."""
+
+    def __init__(self, trie: marisa_trie.Trie) -> None:
+        super().__init__({"": False})
+        self._keys: Callable[[str], object] = trie.iterkeys
+
+    def __missing__(self, part: str) -> bool:
+        if len(self) >= _MOST_CACHED:
+            self.clear()
+        begins = next(self._keys(part), None) is not None  # type: ignore[call-overload]
+        if len(part) <= 64:
+            self[part] = begins
+        return begins
