@@ -11,7 +11,7 @@ from torch import Tensor
 
 from curator.annotators import AnnotatorSpec, Means, TextVectors
 from curator.data import Embeddings
-from curator.storage import MemoryStorage
+from curator.storage import open_storage
 from tests.labels.fakes import HashEncoder
 
 
@@ -51,7 +51,7 @@ class FakeBank:
 
 
 def means(encoder: Speaker, cache_dir: str | None = None) -> Means:
-    return Means(encoder, TextVectors(encoder), MemoryStorage(), cache_dir, 1)
+    return Means(encoder, TextVectors(encoder), open_storage(), cache_dir, 1)
 
 
 def spec(method: str, name: str = "free", **options: object) -> AnnotatorSpec:

@@ -47,8 +47,9 @@ class Novic(Annotator):
         cls.columns_of(spec)
         _search_of(spec)
         guide = spec.options.get("guide")
-        if guide is not None and read.flag(spec, "unguided", default=False):
-            raise read.fault(spec, "a guide and unguided exclude each other: leave one of them out")
+        exact = read.flag(spec, "exact", default=False)
+        if read.flag(spec, "unguided", default=False) and (exact or guide is not None):
+            raise read.fault(spec, f"{'exact' if exact else 'guide'} and unguided exclude each other: leave one out")
         settled: dict[str, Any] = {"decoder_digest": hashlib.sha256(_content(spec, storage)).hexdigest()}
         if isinstance(guide, str):
             settled["guide"] = read.lines(spec, "guide", guide)
