@@ -94,7 +94,7 @@ class BankWriter:
                 f"{len(texts)} texts with {vectors.dtype} {vectors.shape}; float16 [n, {self._dim}] is due"
             )
         self._rows += len(texts)
-        self._vectors.write(np.ascontiguousarray(vectors).astype("<f2", copy=False).data.cast("B"))
+        self._vectors.write(vectors.astype("<f2", copy=False).tobytes())
         self._pending += texts
         while len(self._pending) >= TEXT_ROWS:
             self._batch(self._pending[:TEXT_ROWS])

@@ -90,7 +90,7 @@ def build(
     output = config.output.url.rstrip("/")
     refuse_secrets(output)
     storage = storage or storage_of(config)
-    config = _of_build(config, join(output, BUILD))
+    config = build_config(config)
     config = learn_conditions(config, storage)
     plan = BankPlan(config, Reading(settings.column, config.input.caption))
     found = list(leases(config.input.urls, storage, plan.reading, lease_bytes=settings.lease_bytes))
@@ -113,9 +113,9 @@ def build(
     return summary, facts
 
 
-def _of_build(config: Config, place: str) -> Config:
-    """The config of the run that makes the parts, with leases enough for every core to have one."""
-    run = config.run
+def build_config(config: Config) -> Config:
+    """The config of the run that makes the parts: its own output, and leases enough for every core to have one."""
+    run, place = config.run, join(config.output.url.rstrip("/"), BUILD)
     if "in_flight" not in run.model_fields_set:
         run = run.model_copy(update={"in_flight": min(cores_of(config), _MOST_LEASES) + 1})
     return config.model_copy(update={"output": config.output.model_copy(update={"url": place}), "run": run})

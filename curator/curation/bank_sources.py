@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curator.data import Sample, Shard
@@ -162,10 +163,12 @@ def _open(entry: Entry, storage: Storage, offset: int) -> ReadStream:
 
 def _rows(entry: Entry, storage: Storage, column: str, first: int, last: int | None) -> Iterator[str | None]:
     with _parquet(entry, storage) as file:
-        leaf = _leaf(file, entry.url, column)
+        _leaf(file, entry.url, column)
         for group in range(first, file.num_row_groups if last is None else last):
-            for batch in file.iter_batches(row_groups=[group], columns=[file.metadata.schema.column(leaf).path]):
+            for batch in file.iter_batches(row_groups=[group], columns=[column]):
                 values = batch.column(0)
+                while pa.types.is_struct(values.type):  # a leaf by its dotted path: every level holds only this
+                    values = pc.struct_field(values, [0])
                 if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
                     raise ShardError(f"{redact(entry.url)}: column {column!r} holds {values.type}, not text")
                 yield from values.to_pylist()
