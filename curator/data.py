@@ -98,7 +98,8 @@ class Embeddings:
     """B images after the encoder, as the heads see them: ``vectors`` float32 [B, D] of unit norm, on the device.
 
     The rest belongs to the same B samples, in order: ``sizes`` are (width, height) in pixels of the images as stored.
-    ``pixels`` are what the encoder saw, uint8 [3, H, W] each; a run that reads no images has none.
+    ``pixels`` are what the encoder saw, uint8 [3, H, W] each; a run that reads no images has none. ``patches`` float32
+    [B, h, w, D] are unit vectors of places in the images, where an annotator asked for them.
     """
 
     vectors: Tensor
@@ -106,6 +107,7 @@ class Embeddings:
     metadata: Sequence[bytes | None]
     sizes: Sequence[tuple[int, int] | None] = ()
     pixels: Sequence[NDArray[np.uint8]] | None = None
+    patches: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

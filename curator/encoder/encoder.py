@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from curator.encoder.batching import Batching
 from curator.encoder.catalog import EMBEDDED
 from curator.encoder.hardware import DTYPES, choose_device, choose_precision
 from curator.encoder.images import PixelReader
+from curator.encoder.patches import PatchTower
 from curator.encoder.sources import Source, resolve
 from curator.encoder.spelling import pieces, spell
 from curator.encoder.texts import TextTower
@@ -55,6 +57,8 @@ class Encoder:
         self._tokenizer = tokenizer
         encode = torch.compile(model.encode_image, dynamic=False) if compile else model.encode_image
         self._image_batches = Batching(lambda pixels: encode(self._normalized(pixels)), fixed_shapes=compile)
+        self._patches = lru_cache(maxsize=1)(partial(PatchTower, model, name))
+        self._dense_batches = Batching(lambda pixels: self._patches()(self._normalized(pixels)))
         encode_text = TextTower(model)
         self._text_batches = Batching(lambda tokens: encode_text(tokens.to(self.device)))
 
@@ -100,10 +104,31 @@ class Encoder:
         H and W are ``preprocess.size``. Runs out of memory into smaller batches; RetryableError if one image is too
         many.
         """
+        self._check(pixels)
+        return self._unit(self._image_batches, pixels)
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches that ``embed_dense`` gives. ConfigError where the image tower has none."""
+        return self._patches().grid
+
+    def embed_dense(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """``embed_pixels`` and, of the same forward pass, unit vectors float32 [B, h, w, dim] of the patches.
+
+        A patch's vector lies in the space of the texts, too (``PatchTower``). ConfigError where the image tower is not
+        one of open_clip's own ViTs.
+        """
+        self._check(pixels)
+        height, width = self.patch_grid
+        if not len(pixels):
+            return self._unit(self._image_batches, pixels), torch.empty(0, height, width, self.dim, device=self.device)
+        features = self._unit(self._dense_batches, pixels)
+        return features[:, 0], features[:, 1:].reshape(-1, height, width, self.dim)
+
+    def _check(self, pixels: Tensor) -> None:
         expected = (3, *self.preprocess.size)
         if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != expected:
             raise ValueError(f"pixels are uint8 [B, {expected}], not {pixels.dtype} {tuple(pixels.shape)}")
-        return self._unit(self._image_batches, pixels)
 
     def embed(
         self,

@@ -67,6 +67,11 @@ class Annotations:
         others = (METHODS[section][spec.method].columns_of(spec) for section, spec in self.others)
         return list(chain.from_iterable((*heads, *others)))
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of ``Embeddings`` only a run that reads images can give, as far as any of them needs it."""
+        return frozenset[str]().union(*(METHODS[section][spec.method].NEEDS for section, spec in self.others))
+
     def shaping(self, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What of them shapes rows: settings, and digests of what stood in files. ``settings`` are the label sets'."""
         sections: dict[str, list[dict[str, Any]]] = {}

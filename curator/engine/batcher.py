@@ -37,6 +37,10 @@ class ImageEncoder(Protocol):
         """uint8 [B, 3, H, W] -> float32 [B, D] of unit norm, on the device."""
         ...
 
+    def embed_dense(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and float32 [B, h, w, D] of the patches. Called only where an annotator needs these."""
+        ...
+
 
 class Annotator(Protocol):
     """What the engine needs of a head: a function from embedded images to named columns."""
@@ -59,6 +63,7 @@ class _Launched:
 
     batch: list[Slot]
     vectors: Tensor
+    patches: Tensor | None
     done: Event | None
     started_at: float
     launched_at: float
@@ -69,7 +74,7 @@ class DeviceBatcher:
 
     ``lanes`` batches are on the device at the same time. On a CPU that is the better way to use its cores: the threads
     of one forward wait for each other at every operator, and beside decoding threads most of that time is lost.
-    ``lane_threads`` are torch's threads in each.
+    ``lane_threads`` are torch's threads in each. With ``patches`` the heads also get the embeddings of places.
 
     ``release`` is called once for every slot that has left, whatever became of it: the owner's bound on what waits.
     """
@@ -85,6 +90,7 @@ class DeviceBatcher:
         linger_s: float = 0.02,
         lanes: int = 1,
         lane_threads: int | None = None,
+        patches: bool = False,
     ) -> None:
         self._encoder = encoder
         self._heads = heads
@@ -93,6 +99,7 @@ class DeviceBatcher:
         self._linger_s = linger_s
         self._lanes = lanes
         self._lane_threads = lane_threads
+        self._patches = patches
         self._filling = threading.Lock()
         # What waits in slots is bounded by the owner; the other bound keeps the heads from falling behind the device.
         self._slots: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
@@ -150,15 +157,18 @@ class DeviceBatcher:
         while (batch := self._next_batch()) is not None:
             started = time.perf_counter()
             try:
-                vectors = self._encoder.embed_pixels(staging.gather([slot.decoded.pixels for slot in batch]))
+                vectors, patches = self._embed(staging.gather([slot.decoded.pixels for slot in batch]))
                 done = staging.mark()
             except BaseException as error:
                 self._fail(batch, error)
                 self._leave(batch)
                 continue
             self._leave(batch)
-            self._embedded.put(_Launched(batch, vectors, done, started, time.perf_counter()))
+            self._embedded.put(_Launched(batch, vectors, patches, done, started, time.perf_counter()))
         self._embedded.put(None)
+
+    def _embed(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self._encoder.embed_dense(pixels) if self._patches else (self._encoder.embed_pixels(pixels), None)
 
     def _label_loop(self) -> None:
         free_at = 0.0
@@ -171,7 +181,7 @@ class DeviceBatcher:
             try:
                 free_at = self._wait(launched, free_at)
                 self._labelling = True
-                self._label(launched.batch, launched.vectors)
+                self._label(launched.batch, launched.vectors, launched.patches)
             except BaseException as error:
                 self._fail(launched.batch, error)
             finally:
@@ -191,7 +201,7 @@ class DeviceBatcher:
         self._spend("device", launched.batch, spent_s)
         return ended
 
-    def _label(self, batch: list[Slot], vectors: Tensor) -> None:
+    def _label(self, batch: list[Slot], vectors: Tensor, patches: Tensor | None) -> None:
         started = time.perf_counter()
         embeddings = Embeddings(
             vectors,
@@ -199,6 +209,7 @@ class DeviceBatcher:
             [slot.record.metadata for slot in batch],
             [(slot.decoded.width, slot.decoded.height) for slot in batch],
             [slot.decoded.pixels for slot in batch],
+            patches,
         )
         annotations: dict[str, ColumnValues] = {}
         for head in self._heads:

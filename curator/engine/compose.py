@@ -156,6 +156,7 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
         cuda=encoder.device.type == "cuda",
         device_lanes=lanes,
         lane_threads=plan.cores // lanes if lanes > 1 else None,
+        patches="patches" in plan.annotations.needs,
         device_wait_s=config.run.stall_s,
         read_attempts=config.storage.attempts,
         read_ahead_parts=config.storage.read_ahead_parts,

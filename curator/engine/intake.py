@@ -31,7 +31,8 @@ class WorkerSettings:
 
     ``in_flight_samples`` bounds the images between reader and heads over all leases, ``in_flight_bytes`` those of them
     that wait to be decoded.
-    ``device_lanes`` batches are embedded at a time, with ``lane_threads`` of torch's threads each.
+    ``device_lanes`` batches are embedded at a time, with ``lane_threads`` of torch's threads each. With ``patches`` the
+    places in the images are embedded, too.
     Of each remote shard ``read_ahead_parts`` parts of ``read_ahead_bytes`` are in memory at most.
     """
 
@@ -48,6 +49,7 @@ class WorkerSettings:
     cuda: bool = False
     device_lanes: int = 1
     lane_threads: int | None = None
+    patches: bool = False
     device_wait_s: float = 600.0
     read_attempts: int = 5
     read_ahead_parts: int = 0
@@ -80,6 +82,7 @@ class Intake:
             release=self._room.leave,
             lanes=settings.device_lanes,
             lane_threads=settings.lane_threads,
+            patches=settings.patches,
         )
 
     @property
