@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from curator.config import Config, load_config
+from curator.config import Config, load_config, with_annotators
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from curator.engine.progress import Progress, Summary
 
 
+Words: TypeAlias = "str | Mapping[str, Any]"
+
+
 def label(
     input: str | Sequence[str] | None = None,
     output: str | Path | None = None,
     *,
     vocabulary: str | Path | None = None,
+    free: Sequence[Words] = (),
+    entities: Sequence[Words] = (),
+    scores: Sequence[Words] = (),
     config: Config | str | Path | None = None,
     overrides: Sequence[str] = (),
     observe: Callable[[Progress], None] | None = None,
@@ -27,19 +33,22 @@ def label(
     """Label shards and return how the run ended; run it again to resume.
 
     ``input``: paths, urls, brace patterns, globs, prefixes or @lists; ``output``: a directory or s3:// prefix;
-    ``vocabulary``: a label file, for a label set named ``labels``. ``config`` (a Config, a TOML file or its url),
-    ``overrides`` (``"encoder.batch_size=128"``) and ``sections`` (``encoder={"name": "ViT-B-32"}``) give all else.
+    ``vocabulary``: a label file, for a label set named ``labels``. ``free``, ``entities`` and ``scores`` are annotators
+    in words (``"cased,top_k=3"``) or as settings (``{"name": …, "method": …, "options": …}``). ``config`` (a Config, a
+    TOML file or its url), ``overrides`` (``"encoder.batch_size=128"``) and ``sections`` (``encoder={"name":
+    "ViT-B-32"}``) give all else.
 
     Raises ConfigError before any work where the run cannot begin; look at ``summary.status`` for how it ended.
 
-        summary = curator.label("shards/{000..099}.tar", "out", vocabulary="labels.txt")
+        summary = curator.label("shards/{000..099}.tar", "out", vocabulary="labels.txt", free=["cased"])
     """
     from curator.engine.run import ignore_progress
     from curator.engine.run import label as start
 
     urls = [] if input is None else [input] if isinstance(input, str) else list(input)
     given = {"input": {"urls": urls}} if urls else {}
-    settings = _settings(given, output, vocabulary, config, overrides, sections)
+    annotators = {"free": free, "entities": entities, "scores": scores}
+    settings = with_annotators(_settings(given, output, vocabulary, config, overrides, sections), annotators)
     return start(settings, observe=observe or ignore_progress)
 
 
@@ -48,6 +57,9 @@ def relabel(
     output: str | Path | None = None,
     *,
     vocabulary: str | Path | None = None,
+    free: Sequence[Words] = (),
+    entities: Sequence[Words] = (),
+    scores: Sequence[Words] = (),
     config: Config | str | Path | None = None,
     overrides: Sequence[str] = (),
     observe: Callable[[Progress], None] | None = None,
@@ -60,7 +72,9 @@ def relabel(
     from curator.curation.relabel import relabel as start
     from curator.engine.run import ignore_progress
 
-    settings = _settings({"input": {"run": str(run)}}, output, vocabulary, config, overrides, sections)
+    annotators = {"free": free, "entities": entities, "scores": scores}
+    given = {"input": {"run": str(run)}}
+    settings = with_annotators(_settings(given, output, vocabulary, config, overrides, sections), annotators)
     return start(settings, observe=observe or ignore_progress)
 
 

@@ -37,6 +37,10 @@ Inputs = Annotated[
     typer.Option("--input", "-i", help="Shards: path, url, {000..099} braces, glob, prefix or @list; repeatable"),
 ]
 Output = Annotated[str | None, typer.Option("--output", "-o", help="Directory or s3:// prefix of the dataset")]
+_WORDS = "METHOD[,OPTION=VALUE…]; repeatable"
+Free = Annotated[list[str] | None, typer.Option("--free", help=f"Labels without a vocabulary, e.g. cased: {_WORDS}")]
+Entities = Annotated[list[str] | None, typer.Option("--entities", help=f"Entity tags, e.g. mofi,gazetteer=G: {_WORDS}")]
+Score = Annotated[list[str] | None, typer.Option("--score", help=f"A score, e.g. clip_score: {_WORDS}")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script")]
 
 

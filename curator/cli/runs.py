@@ -16,10 +16,13 @@ from curator import logs
 from curator.cli.app import (
     AsJson,
     ConfigPath,
+    Entities,
+    Free,
     Inputs,
     LogFormat,
     Output,
     Overrides,
+    Score,
     app,
     console,
     errors,
@@ -92,6 +95,9 @@ def label(
         str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    free: Free = None,
+    entities: Entities = None,
+    score: Score = None,
     backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
     salvage: Annotated[bool | None, typer.Option("--salvage", help="Keep what precedes the cut of a shard")] = None,
     since: Annotated[str | None, typer.Option(help="Only shards whose name sorts after this one")] = None,
@@ -104,6 +110,7 @@ def label(
 ) -> None:
     """Label shards: the main job. Run the same command again to resume; what is done is not done twice."""
     from curator.api import with_vocabulary
+    from curator.config import with_annotators
     from curator.engine.run import label as start
 
     settings = load(
@@ -113,6 +120,7 @@ def label(
     )  # fmt: skip
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
+    settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
     _run(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 
@@ -126,6 +134,9 @@ def relabel(
         str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    free: Free = None,
+    entities: Entities = None,
+    score: Score = None,
     backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
     metrics_port: MetricsPort = None,
     as_json: AsJson = False,
@@ -133,6 +144,7 @@ def relabel(
 ) -> None:
     """Label a run again from its stored embeddings, into another output: no image is read, rejects stay rejects."""
     from curator.api import with_vocabulary
+    from curator.config import with_annotators
     from curator.curation.relabel import relabel as start
 
     settings = load(
@@ -140,6 +152,7 @@ def relabel(
     )
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
+    settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
     _run(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 

@@ -22,6 +22,7 @@ from curator.config.sections import (
     RunConfig,
     StorageConfig,
 )
+from curator.config.shorthand import with_annotators
 
 __all__ = [
     "AnnotatorConfig",
@@ -36,6 +37,7 @@ __all__ = [
     "StorageConfig",
     "digest_of",
     "load_config",
+    "with_annotators",
 ]
 
 

@@ -60,12 +60,7 @@ def _set(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"--set {override}: write it as key.path=value, for example encoder.batch_size=128")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    if isinstance(value, (datetime, date, time)):  # no setting is one; --set input.since=2026-11-22 means the text
-        value = text
+    value = toml_value(text)
     *sections, name = key.strip().split(".")
     node: Any = tree
     for section in sections:
@@ -75,6 +70,16 @@ def _set(tree: dict[str, Any], override: str) -> None:
         node[int(name)] = value
     else:
         _section(node, name, override)[name] = value
+
+
+def toml_value(text: str) -> Any:
+    """``text`` as a TOML value where it is one, else as it stands."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    # No setting is a date: --set input.since=2026-11-22 means the text.
+    return text if isinstance(value, (datetime, date, time)) else value
 
 
 def _step(node: Any, section: str, override: str) -> Any:
