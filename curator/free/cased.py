@@ -106,6 +106,10 @@ class Cased(Annotator):
         captions = [[next(texts) for _ in range(count)] for count in kept.sum(dim=1).tolist()]
         return captions, centroids(neighbours, kept)
 
+    def words_for(self, vectors: Tensor) -> list[list[str]]:
+        """The candidate words of each image, in alphabetical order."""
+        return self.candidates(self._retrieve(vectors)[0])
+
     def candidates(self, captions: Sequence[Sequence[str]]) -> list[list[str]]:
         """The candidate words of each image, in alphabetical order, from its captions."""
         from curator.kernels.candidates import candidates, repeated

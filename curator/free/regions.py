@@ -1,0 +1,153 @@
+"""Owns labels of places: a coarse map of words over an image's patches, and the words of the whole image from it.
+
+Knows no encoder from within: patches come in the space of its texts. After ReLabel (Yun et al., CVPR 2021), whose maps
+come from a supervised classifier, and CaSED on local features (Conti et al., "Vocabulary-free Image Classification and
+Semantic Segmentation", 2024).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from curator.annotators import Annotator, AnnotatorSpec, Means
+from curator.data import ColumnSpec, ColumnValues, Embeddings, TextBank
+from curator.free import options as read
+from curator.free.banks import bank_digest, open_bank
+from curator.free.cased import Cased
+from curator.free.nouns import read_nouns, words_of
+from curator.free.pos import open_filter
+from curator.free.ranked import Ranked, labels_of
+from curator.storage.base import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class PatchEncoder(Protocol):
+    """An encoder that says how many rows and columns of patches it sees; ConfigError where it sees none."""
+
+    @property
+    def patch_grid(self) -> tuple[int, int]: ...
+
+
+class Regions(Annotator):
+    """Every patch gets the nearest word of a list or, with ``bank``, of the words in the image's nearest captions."""
+
+    OPTIONS = frozenset({"words", "bank", "captions", "template", "min_score", "top_k"})
+    NEEDS = frozenset({"patches"})
+
+    @classmethod
+    def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
+        read.template(spec)
+        read.number(spec, "min_score", 0.0, low=0.0, high=1.0)
+        read.whole(spec, "captions", 10, low=1, high=1000)
+        cls.columns_of(spec)
+        if "bank" not in spec.options:
+            return read_nouns(spec, "words")
+        if "words" in spec.options:
+            raise read.fault(spec, "words and bank exclude each other: leave one out")
+        return replace(spec, options={**spec.options, "bank_digest": bank_digest(spec, storage)})
+
+    @classmethod
+    def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
+        top_k = read.whole(spec, "top_k", 5, low=1)
+        return (
+            ColumnSpec(spec.name, "labels", f"Best {top_k} words of the image's patches, by the share that they cover"),
+            ColumnSpec(
+                f"{spec.name}_map",
+                "strings",
+                "The word of each patch of the encoder's grid, row by row; empty below min_score",
+            ),
+        )
+
+    @classmethod
+    def open(cls, spec: AnnotatorSpec, means: Means) -> Regions:
+        from curator.labels.banks import text_bank
+
+        if not isinstance(means.encoder, PatchEncoder):
+            raise read.fault(spec, "this encoder gives no patches; use one of open_clip's own ViTs, such as ViT-B-32")
+        logger.info("%s: regions of %d rows and %d columns", spec.name, *means.encoder.patch_grid)
+        if "bank" not in spec.options:
+            names, template = words_of(spec, "words"), read.template(spec)
+            bank = text_bank([template.format(name) for name in names], means.encoder, cache_dir=means.cache_dir)
+            return cls(spec, means, replace(bank, names=tuple(names)), None)
+        retrieval = AnnotatorSpec(spec.name, "cased", {"captions": read.whole(spec, "captions", 10, low=1)})
+        return cls(spec, means, None, Cased(retrieval, means, open_bank(spec, means), open_filter("wordnet")))
+
+    def __init__(self, spec: AnnotatorSpec, means: Means, words: TextBank | None, captions: Cased | None) -> None:
+        super().__init__(spec, means.encoder)
+        self._texts = means.texts
+        self._scale = means.encoder.logit_scale
+        self._template = read.template(spec)
+        self._least = read.number(spec, "min_score", 0.0, low=0.0, high=1.0)
+        self._top_k = read.whole(spec, "top_k", 5, low=1)
+        self._captions = captions
+        self._words = () if words is None else words.names
+        self._bank = None if words is None else words.vectors.to(means.encoder.device)
+
+    def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
+        assert embeddings.patches is not None, "a run that reads images gives patches to who needs them"
+        patches = embeddings.patches.flatten(1, 2)
+        if self._captions is None:
+            words, places, scores = self._of_list(patches)
+        else:
+            words, places, scores = self._of_captions(patches, self._captions.words_for(embeddings.vectors))
+        kept = (scores >= self._least).cpu().numpy()
+        codes = places.cpu().numpy()
+        maps = [
+            [words[code] if keep else "" for code, keep in zip(row, keeps, strict=True)]
+            for row, keeps in zip(codes.tolist(), kept.tolist(), strict=True)
+        ]
+        return {self.name: labels_of([self._covered(words, codes, kept)]), self.columns[1].name: maps}
+
+    def _of_list(self, patches: Tensor) -> tuple[Sequence[str], Tensor, Tensor]:
+        """The words, the nearest of them to each patch [B, P], and its probability among all."""
+        from curator.kernels.ranking import rank
+
+        assert self._bank is not None
+        found = rank(patches.flatten(0, 1), self._bank, 1, scale=self._scale)
+        assert found.log_sum_exp is not None
+        scores = (found.scores[:, 0] * self._scale - found.log_sum_exp).exp()
+        return self._words, found.indices[:, 0].view(patches.shape[:2]), scores.view(patches.shape[:2])
+
+    def _of_captions(self, patches: Tensor, candidates: list[list[str]]) -> tuple[Sequence[str], Tensor, Tensor]:
+        """The same among each image's own candidates."""
+        import torch
+
+        words = sorted({word for each in candidates for word in each})
+        place = {word: column for column, word in enumerate(words)}
+        mask = torch.zeros(len(candidates), len(words), dtype=torch.bool)
+        for row, each in enumerate(candidates):
+            mask[row, [place[word] for word in each]] = True
+        vectors = self._texts([self._template.format(word) for word in words])
+        logits = (patches @ vectors.T) * self._scale
+        shares = logits.masked_fill(~mask[:, None].to(patches.device), -torch.inf).softmax(dim=2)
+        scores, places = shares.max(dim=2)
+        return words, places, scores
+
+    def _covered(
+        self,
+        words: Sequence[str],
+        codes: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+        kept: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    ) -> Ranked:
+        """Words by the share of an image's patches that have them; equal shares by the order of the words."""
+        ranked = [np.unique(row[keep], return_counts=True) for row, keep in zip(codes, kept, strict=True)]
+        width = max((min(len(each), self._top_k) for each, _ in ranked), default=0)
+        indices = np.zeros((len(ranked), width), np.int64)
+        shares = np.zeros((len(ranked), width), np.float32)
+        for row, (found, counts) in enumerate(ranked):
+            order = np.argsort(-counts, kind="stable")[: self._top_k]
+            indices[row, : len(order)] = found[order]
+            shares[row, : len(order)] = counts[order] / codes.shape[1]
+        return Ranked(words, indices, shares, np.array([min(len(each), self._top_k) for each, _ in ranked], np.int64))
