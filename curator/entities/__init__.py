@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from curator.annotators import Annotator
+from curator.entities.mofi import MofiAnnotator
 
-METHODS: dict[str, type[Annotator]] = {}
+METHODS: dict[str, type[Annotator]] = {
+    "mofi": MofiAnnotator,
+}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import marisa_trie
 
 from curator.entities.gazetteer import Gazetteer
-from curator.entities.text import INNER, Folder, starts
+from curator.entities.text import INNER, Folder, starts, tokens_of
 
 _MOST_CACHED = 1 << 19
 
@@ -74,7 +74,7 @@ def _located(caption: str, words: list[str], parts: list[str], found: list[tuple
 
 
 class _Begins(dict[str, bool]):
-    """Whether any alias begins with a part. Most words of a caption are seen again and again."""
+    """Whether any alias begins with the first token of a part. Most words of a caption are seen again and again."""
 
     def __init__(self, trie: marisa_trie.Trie) -> None:
         super().__init__({"": False})
@@ -83,7 +83,7 @@ class _Begins(dict[str, bool]):
     def __missing__(self, part: str) -> bool:
         if len(self) >= _MOST_CACHED:
             self.clear()
-        begins = next(self._keys(part), None) is not None  # type: ignore[call-overload]
+        begins = next(self._keys(f" {tokens_of(part)[0]} "), None) is not None  # type: ignore[call-overload]
         if len(part) <= 64:
             self[part] = begins
         return begins

@@ -1,0 +1,71 @@
+"""Owns what the methods that read a gazetteer share: which file it is, and the vectors of its entities' texts.
+
+Knows no caption and no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from curator.annotators import AnnotatorSpec, Means
+from curator.entities.gazetteer import Entity, Gazetteer, check, facts_at_head
+from curator.entities.options import needed, text
+from curator.entities.places import local_copy
+from curator.errors import ConfigError
+from curator.storage.base import Storage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_HEAD_BYTES = 1 << 20
+_ENTITIES_KEPT = 1 << 16
+
+
+def gazetteer_digest(spec: AnnotatorSpec, storage: Storage) -> str:
+    """The digest of the file that the option ``gazetteer`` names, from its head. ConfigError where there is none."""
+    url = needed(spec, "gazetteer", text(spec, "gazetteer", None), "a file of `curator gazetteer build`")
+    stream = storage.open(url, length=_HEAD_BYTES)
+    try:
+        head = b""
+        while block := stream.read(_HEAD_BYTES):
+            head += block
+    finally:
+        stream.close()
+    return str(facts_at_head(head, url)["digest"])
+
+
+def open_gazetteer(spec: AnnotatorSpec, means: Means) -> Gazetteer:
+    """The gazetteer that the driver saw. ConfigError where it is another one by now."""
+    url = str(spec.options["gazetteer"])
+    gazetteer = Gazetteer.open(local_copy(url, means.storage, cache_dir=means.cache_dir, check=check))
+    expected = spec.options["gazetteer_digest"]
+    if gazetteer.digest != expected:
+        raise ConfigError(f"{url}: changed since the run began ({gazetteer.digest} is not {expected}); begin a new run")
+    return gazetteer
+
+
+def entity_texts(entity: Entity, descriptions: bool) -> tuple[str, ...]:
+    """The texts whose mean stands for an entity: its name, and the name with its description where it has one."""
+    if descriptions and entity.description:
+        return (entity.name, f"{entity.name}, {entity.description}")
+    return (entity.name,)
+
+
+class EntityTexts:
+    """Unit vectors of entities by their rows in a gazetteer, from the run's cache of text vectors."""
+
+    def __init__(self, gazetteer: Gazetteer, means: Means, *, descriptions: bool) -> None:
+        self.entity = lru_cache(maxsize=_ENTITIES_KEPT)(gazetteer.entity)
+        self._texts = means.texts
+        self._descriptions = descriptions
+
+    def __call__(self, rows: Sequence[int], names: Sequence[str] = ()) -> Tensor:
+        """Float32 [len(rows) + len(names), D]: of entities, then of things that only have a name."""
+        from curator.kernels.entities import described
+
+        texts = [entity_texts(self.entity(row), self._descriptions) for row in rows]
+        texts += [(name,) for name in names]
+        vectors = self._texts([each[0] for each in texts] + [each[-1] for each in texts])
+        return described(vectors[: len(texts)], vectors[len(texts) :])
