@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_FINENESS = {"bfloat16": 0, "float16": 1, "float32": 2}
+
 
 class BankEncoder(Protocol):
     """What a bank asks of the encoder that it is searched with."""
@@ -120,7 +122,7 @@ class CaptionBank:
 
 
 def require_encoder(url: str, facts: BankFacts, encoder: BankEncoder) -> None:
-    """ConfigError unless ``encoder`` made the bank; a warning where it ran at another precision."""
+    """ConfigError unless ``encoder`` made the bank; precisions that differ are logged, a finer run's as a warning."""
     shown = redact(bank_url(url))
     if encoder.digest != facts.encoder_digest:
         raise ConfigError(
@@ -129,7 +131,9 @@ def require_encoder(url: str, facts: BankFacts, encoder: BankEncoder) -> None:
             "… --output … --encoder …"
         )
     if encoder.precision != facts.precision:
-        logger.warning(
+        coarser = _FINENESS.get(facts.precision, 0) < _FINENESS.get(encoder.precision, 0)
+        logger.log(
+            logging.WARNING if coarser else logging.INFO,
             "%s: its captions were embedded in %s, the run embeds in %s; scores differ in the third decimal",
             shown, facts.precision, encoder.precision,
         )  # fmt: skip

@@ -118,13 +118,17 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
 def test_a_bank_of_another_encoder_is_refused_and_another_precision_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_bank(STORAGE, str(tmp_path), units(3, 4))
+    write_bank(STORAGE, str(tmp_path), units(3, 4), precision="bfloat16")
     with pytest.raises(ConfigError, match=r"made by the encoder fake.*curator bank build --captions"):
         CaptionBank.open(str(tmp_path), STORAGE, encoder=encoder("other"))
-    CaptionBank.open(str(tmp_path), STORAGE, encoder=encoder())
-    assert not caplog.text
+    caplog.set_level(logging.INFO)
     CaptionBank.open(str(tmp_path), STORAGE, encoder=encoder(precision="bfloat16"))
-    assert "embedded in float32, the run embeds in bfloat16" in caplog.text
+    assert not caplog.text
+    CaptionBank.open(str(tmp_path), STORAGE, encoder=encoder())
+    assert "embedded in bfloat16, the run embeds in float32" in caplog.text
+    write_bank(STORAGE, str(tmp_path), units(3, 4))
+    CaptionBank.open(str(tmp_path), STORAGE, encoder=encoder(precision="bfloat16"))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_what_is_no_bank_or_a_damaged_one_says_the_way_out(tmp_path: Path) -> None:
