@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--nouns", default="embedded", help="vocabulary file; 'embedded': the shipped decoder's own")
     parser.add_argument("--data", type=Path, help="directory of the embedded encoder's training, for its nouns")
     parser.add_argument("--templates", default="captions", help="a template set, a file, or 'captions'")
+    parser.add_argument("--device", default="auto", help="as in the config's [encoder] device")
     parser.add_argument("--work", type=Path, required=True, help="directory for embeddings of texts and progress")
     parser.add_argument("--output", type=Path, required=True, help="the safetensors file to write")
     parser.add_argument(
@@ -62,8 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     vocabulary = _vocabulary(options.nouns, options.data)
     templates = tuple(dict.fromkeys(TEMPLATES)) if options.templates == "captions" else template_set(options.templates)
-    encoder = Encoder.open(options.encoder, options.pretrained, precision="float32")
-    train(encoder, vocabulary, templates, recipe, options.work, options.output, options.report_every)
+    encoder = Encoder.open(options.encoder, options.pretrained, precision="float32", device=options.device)
+    device = encoder.device.type
+    train(encoder, vocabulary, templates, recipe, options.work, options.output, options.report_every, device)
 
 
 def _vocabulary(nouns: str, data: Path | None) -> Vocabulary:
@@ -82,6 +84,7 @@ def train(
     work: Path,
     output: Path,
     report_every: int,
+    device: str = "cpu",
 ) -> Trained:
     """Train to the last step, going on from ``work/progress.pt`` when it is there; the decoder is at ``output``."""
     vocabulary, spelled, token_ids = spell(encoder, vocabulary)
@@ -89,7 +92,7 @@ def train(
     vectors = embed(prompts, encoder, work / "texts")
     draws = Draws(prompts, recipe.set_share, recipe.seed)
     key = f"{encoder.digest} {prompts.digest()}"
-    trainer = DecoderTrainer(vectors, draws, spelled, len(token_ids) + 1, recipe, key)
+    trainer = DecoderTrainer(vectors, draws, spelled, len(token_ids) + 1, recipe, key, device)
     progress = work / "progress.pt"
     if progress.exists():
         trainer.resume(progress)
@@ -143,8 +146,8 @@ def judge(trainer: DecoderTrainer, spelled: list[list[int]], draws: Draws) -> fl
     rows, nouns = draws.held_out()
     chosen = np.random.default_rng(0).permutation(len(rows))[:_JUDGED]
     vectors = trainer.noisy(rows[chosen], torch.Generator().manual_seed(0))
-    found, _ = search(trainer.model, vectors, Trie.build(spelled, END), 1)
-    return float((found[:, 0].numpy() == nouns[chosen]).mean())
+    found, _ = search(trainer.model, vectors, Trie.build(spelled, END).to(trainer.device), 1)
+    return float((found[:, 0].cpu().numpy() == nouns[chosen]).mean())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -65,11 +65,14 @@ class DecoderTrainer:
         tokens: int,
         recipe: DecoderRecipe,
         key: str,
+        device: str = "cpu",
     ) -> None:
         """``vectors`` [N, dim] of texts; ``nouns`` are compact token ids without the end, ``tokens`` their number.
 
-        ``key`` says what the vectors are: progress is only gone on with for the same ones.
+        ``key`` says what the vectors are: progress is only gone on with for the same ones. Draws and noise are made on
+        the CPU whatever the ``device``.
         """
+        self.device = torch.device(device)
         self._vectors, self._draws, self._recipe, self._key = vectors, draws, recipe, key
         longest = max(len(noun) for noun in nouns) + 1
         self._targets = torch.full((len(nouns), longest), END)
@@ -82,11 +85,12 @@ class DecoderTrainer:
         )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self.model = ObjectDecoder(self.architecture)
+            self.model = ObjectDecoder(self.architecture).to(self.device)
         self._noise = AngleNoise(recipe.deviation, recipe.turned, (recipe.turned_from, recipe.turned_to))
         self._weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self._optimizer = _optimizer(self._weights, recipe)
-        self._lanes = ThreadPoolExecutor(recipe.lanes, initializer=torch.set_num_threads, initargs=(1,))
+        lanes = recipe.lanes if self.device.type == "cpu" else 1
+        self._lanes = ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,))
         self.step = 0
 
     def resume(self, path: Path) -> None:
@@ -94,7 +98,7 @@ class DecoderTrainer:
 
         Raises ConfigError when anything else of the recipe did, or encoder, nouns or templates.
         """
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         if state["key"] != self._key or {**state["recipe"], "steps": 0} != {**_settings(self._recipe), "steps": 0}:
             raise ConfigError(f"{path} was saved with another recipe, encoder or nouns; delete it to start afresh")
         self.model.load_state_dict(state["model"])
@@ -132,22 +136,23 @@ class DecoderTrainer:
         return {"loss": loss / max(count, 1), "samples_per_s": count * self._recipe.batch / seconds}
 
     def noisy(self, rows: npt.NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        """The vectors [B, dim] of ``rows`` as the decoder gets them in training."""
+        """The vectors [B, dim] of ``rows`` as the decoder gets them in training, on its device."""
         vectors = torch.from_numpy(np.asarray(self._vectors[rows], dtype=np.float32))
-        return self._noise(l2_normalize(vectors), generator)
+        return self._noise(l2_normalize(vectors), generator).to(self.device)
 
     def _gradients(self) -> float:
         rows, nouns = self._draws.step(self.step, self._recipe.batch)
         order = np.argsort(self._lengths[torch.from_numpy(nouns)].numpy(), kind="stable")
         seed = int(np.random.default_rng((self._recipe.seed, 2, self.step)).integers(2**62))
         vectors = self.noisy(rows[order], torch.Generator().manual_seed(seed))
-        targets, lengths = self._targets[nouns[order]], self._lengths[nouns[order]]
+        targets = self._targets[nouns[order]].to(self.device)
+        lengths = self._lengths[nouns[order]].to(self.device)
         total = int(lengths.sum())
         pieces = list(zip(vectors.chunk(_CHUNKS), targets.chunk(_CHUNKS), lengths.chunk(_CHUNKS), strict=True))
 
         def lane(number: int) -> tuple[float, tuple[Tensor, ...]]:
-            drop = Dropout(self._recipe.dropout, torch.Generator().manual_seed(seed + 1 + number))
-            with torch.autocast("cpu", torch.bfloat16, enabled=bool(self._recipe.bfloat16)):
+            drop = Dropout(self._recipe.dropout, torch.Generator(self.device).manual_seed(seed + 1 + number))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self._recipe.bfloat16)):
                 loss = loss_of(self.model, *pieces[number], drop) / total
             return loss.item(), torch.autograd.grad(loss, self._weights)
 
@@ -163,7 +168,7 @@ def loss_of(model: ObjectDecoder, vectors: Tensor, targets: Tensor, lengths: Ten
     ``targets`` int64 [B, longest] of ``lengths`` [B], the end counted.
     """
     longest = int(lengths.max())
-    real = torch.arange(longest) < lengths[:, None]
+    real = torch.arange(longest, device=lengths.device) < lengths[:, None]
     hidden = model(vectors, targets[:, : longest - 1], drop)
     logits = model.logits(hidden[real])
     return functional.cross_entropy(logits.float(), targets[:, :longest][real], reduction="sum")

@@ -187,3 +187,11 @@ def test_embedded_nouns_are_emoji_names_then_the_most_frequent_words() -> None:
     assert [(label.name, label.aliases) for label in chosen.labels] == [
         ("black cat", ("cat",)), ("dog face", ("dog",)), ("bee", ("honeybee",)), ("house", ()), ("tree", ()),
     ]  # fmt: skip
+
+
+@pytest.mark.gpu
+def test_training_runs_on_a_gpu_and_its_file_is_read_on_the_cpu(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SMALL, bfloat16=1)
+    train(Writer(), NOUNS, TEMPLATES, recipe, tmp_path / "work", tmp_path / "decoder.safetensors", 6, "cuda")
+    read = from_bytes((tmp_path / "decoder.safetensors").read_bytes(), "decoder.safetensors")
+    assert next(read.model.parameters()).device.type == "cpu"

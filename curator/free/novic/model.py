@@ -82,7 +82,7 @@ class Dropout:
         """``x`` with its share of elements zero and the others scaled up."""
         if self._generator is None or not self._share:
             return x
-        kept = torch.rand(x.shape, generator=self._generator) >= self._share
+        kept = torch.rand(x.shape, generator=self._generator, device=x.device) >= self._share
         return x * kept.to(x.dtype) / (1 - self._share)
 
 

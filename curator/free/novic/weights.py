@@ -71,7 +71,7 @@ def to_bytes(trained: Trained) -> bytes:
     """The file: weights as float16, the rest as metadata. Raises ConfigError where a weight does not fit float16."""
     from safetensors.torch import save
 
-    tensors = {f"model.{name}": value.half().contiguous() for name, value in trained.model.state_dict().items()}
+    tensors = {f"model.{name}": value.half().cpu().contiguous() for name, value in trained.model.state_dict().items()}
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise ConfigError("the decoder's weights do not fit float16; train with a smaller learning rate")
     tensors["spelled"] = padded(trained.spelled, trained.model.architecture.longest - 1).int()
