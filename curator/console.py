@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,9 +14,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from curator.engine.estimate import Forecast
     from curator.engine.ledger import Plan
     from curator.engine.progress import Progress as RunProgress
     from curator.engine.progress import Summary
+    from curator.kernels.estimates import Estimate
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +165,28 @@ def show_plan(console: Console, plan: Plan, *, limit: int = 20) -> None:
         f"{len(plan.quarantined)} quarantined, {len(plan.stale)} changed since they were done, "
         f"{len(plan.vanished)} done that the input no longer names"
     )
+
+
+def show_forecast(console: Console, forecast: Forecast) -> None:
+    """What the rest would need, with its intervals."""
+
+    def row(name: str, total: Estimate, show: Callable[[float], str]) -> tuple[str, ...]:
+        return name, show(total.value), f"{show(total.low)} to {show(total.high)}"
+
+    rows = [
+        row("images", forecast.images, lambda value: f"{value:,.0f}"),
+        row("of them rejected", forecast.rejected, lambda value: f"{value:,.0f}"),
+        row("bytes written", forecast.written_bytes, size_text),
+        row(f"hours with {forecast.workers} workers", forecast.hours, lambda value: f"{value:,.3g}"),
+        row("worker-hours", forecast.worker_hours, lambda value: f"{value:,.3g}"),
+        row("GPU-hours", forecast.gpu_hours, lambda value: f"{value:,.3g}"),
+    ]
+    if forecast.cost is not None:
+        rows.append(row("cost", forecast.cost, lambda value: f"{value:,.2f}"))
+    title = f"For {forecast.shards} shards ({size_text(forecast.read_bytes)}), from {forecast.sampled} of them"
+    console.print(rows_table(title, ["", "estimate", "95 % interval"], rows))
+    if forecast.failed:
+        console.print(f"{forecast.failed} shards of the sample could not be labelled, and say nothing", highlight=False)
 
 
 def show_summary(console: Console, summary: Summary) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from curator.cli import bank, bench, describe, entities, evaluate, measure, prompts, runs, scores, show, vocab
+from curator.cli import bank, bench, describe, entities, evaluate, measure, plan, prompts, runs, scores, show, vocab
 from curator.cli.app import app, say
 from curator.errors import ConfigError, CuratorError
 
@@ -19,6 +19,7 @@ __all__ = [
     "evaluate",
     "main",
     "measure",
+    "plan",
     "prompts",
     "runs",
     "scores",

@@ -1,4 +1,4 @@
-"""Commands that only look: plan, status, verify, schema, encoders."""
+"""Commands that only look: status, verify, schema, encoders."""
 
 from __future__ import annotations
 
@@ -7,36 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, console, load, storage_from
-
-
-@app.command()
-def plan(
-    config: ConfigPath = None,
-    overrides: Overrides = None,
-    inputs: Inputs = None,
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what a run would do: shards, bytes, done and remaining. Changes nothing."""
-    from curator.console import show_plan
-    from curator.engine.run import plan_run
-
-    planned = plan_run(load(config, overrides, inputs, output))
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "todo": [{"url": shard.url, "size": shard.size} for shard in planned.todo],
-                    "done": planned.done,
-                    "quarantined": list(planned.quarantined),
-                    "changed": sorted(planned.stale),
-                    "vanished": sorted(planned.vanished),
-                }
-            )
-        )
-    else:
-        show_plan(console, planned)
+from curator.cli.app import AsJson, ConfigPath, Overrides, app, console, load, storage_from
 
 
 @app.command()

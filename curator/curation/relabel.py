@@ -17,6 +17,7 @@ from curator.engine.annotations import Annotations, open_annotations, read_annot
 from curator.engine.compose import cores_of, open_encoder, storage_of
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger
+from curator.engine.preview import Preview, preview, preview_label
 from curator.engine.progress import Progress, Summary
 from curator.engine.run import Work, ignore_progress, label, run_work
 from curator.errors import ConfigError
@@ -62,8 +63,19 @@ def relabel(
     a part that changed in the source is done again, as in the main job. ConfigError where the run cannot begin.
     """
     plan, storage = plan_relabel(config, storage)
-    work = Work(lambda: source_shards(plan.config, storage), plan, plan.config_digest, plan.shaping)
-    return run_work(work, plan.config, storage, observe=observe, stop=stop, fleet=fleet)
+    return run_work(_work(plan, storage), plan.config, storage, observe=observe, stop=stop, fleet=fleet)
+
+
+def preview_run(config: Config) -> Preview:
+    """What the run that ``config`` describes would do, whichever kind it is. Reads, and changes nothing."""
+    if not config.input.run:
+        return preview_label(config)
+    plan, storage = plan_relabel(config)
+    return preview(_work(plan, storage), plan.config, storage)
+
+
+def _work(plan: RelabelPlan, storage: Storage) -> Work:
+    return Work(lambda: source_shards(plan.config, storage), plan, plan.config_digest, plan.shaping)
 
 
 def start_again(config: Config, *, observe: Callable[[Progress], None], stop: threading.Event | None) -> Summary:

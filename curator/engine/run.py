@@ -62,13 +62,6 @@ def read_plan(config: Config, manifest: Iterable[Shard], ledger: Ledger) -> Plan
     return replace(plan, todo=tuple(shard for shard in plan.todo if shard.url.rsplit("/", 1)[-1] > since))
 
 
-def plan_run(config: Config) -> Plan:
-    """What a run would do. Reads, and changes nothing."""
-    require_paths(config)
-    storage = storage_of(config)
-    return read_plan(config, _manifest(config, storage), Ledger(storage, config.output.url))
-
-
 def learn_conditions(config: Config, storage: Storage) -> Config:
     """The config with what its output's storage keeps to: whether two writers can never both create one name.
 
@@ -111,9 +104,13 @@ def label(
     require_paths(config)
     storage = storage or storage_of(config)
     config = learn_conditions(config, storage)
+    return run_work(label_work(config, storage), config, storage, observe=observe, stop=stop, fleet=fleet)
+
+
+def label_work(config: Config, storage: Storage) -> Work:
+    """The main job as work: with the files that the config names read, all that shapes its rows is known."""
     plan = plan_worker(config)
-    work = Work(lambda: _manifest(config, storage), plan, plan.config_digest, plan.shaping)
-    return run_work(work, config, storage, observe=observe, stop=stop, fleet=fleet)
+    return Work(lambda: _manifest(config, storage), plan, plan.config_digest, plan.shaping)
 
 
 def run_work(

@@ -14,8 +14,9 @@ from curator.config import Config
 from curator.engine.fleet import LeaseDone
 from curator.engine.ledger import Ledger
 from curator.engine.maintain import read_status, retry, verify_output
+from curator.engine.preview import preview_label
 from curator.engine.progress import Progress
-from curator.engine.run import label, plan_run
+from curator.engine.run import label
 from curator.errors import ConfigError
 from curator.storage import open_storage
 from tests.builders import make_samples, write_tar
@@ -116,7 +117,7 @@ def test_nights_over_a_growing_folder(folder: Path, tiny_encoder_dir: Path, tmp_
     write_tar(folder / "0003.tar", make_samples(5, seed=77))
     write_tar(folder / "0001.tar", make_samples(9, seed=78))
     (folder / "0000.tar").unlink()
-    plan = plan_run(config)
+    plan = preview_label(config).plan
     assert sorted(shard.url for shard in plan.todo) == [str(folder / "0001.tar"), str(folder / "0003.tar")]
     assert (len(plan.stale), len(plan.vanished), plan.done) == (1, 1, 1)
     summary = run(config)

@@ -16,8 +16,9 @@ from curator.engine.compose import storage_of
 from curator.engine.fleet import LeaseDone
 from curator.engine.ledger import Ledger
 from curator.engine.maintain import verify_output
+from curator.engine.preview import preview_label
 from curator.engine.progress import Progress, Summary
-from curator.engine.run import label, plan_run
+from curator.engine.run import label
 from curator.errors import ConfigError
 from tests.builders import make_samples, write_tar
 from tests.faults.proxy import KINDS, FaultyProxy, Kind, Plan, SeededPlan
@@ -157,7 +158,7 @@ def test_a_changed_object_is_done_again(
     client.put_object(Bucket=bucket, Key="in/0001.tar", Body=(four / "0002.tar").read_bytes())
     client.put_object(Bucket=bucket, Key="in/0004.tar", Body=(four / "0000.tar").read_bytes())
     client.delete_object(Bucket=bucket, Key="in/0002.tar")
-    plan = plan_run(config)
+    plan = preview_label(config).plan
     assert [shard.url for shard in plan.todo] == [f"s3://{bucket}/in/0001.tar", f"s3://{bucket}/in/0004.tar"]
     assert (len(plan.stale), len(plan.vanished)) == (1, 1)
     assert run(config).this_run["rows"] == 16

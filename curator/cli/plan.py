@@ -1,0 +1,99 @@
+"""The command that says what a run would do and, from a sample, what it would cost. It leaves the output alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, console, errors, load
+
+if TYPE_CHECKING:
+    from curator.config import Config
+    from curator.engine.estimate import Forecast
+    from curator.engine.preview import Preview
+
+
+@app.command()
+def plan(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    inputs: Inputs = None,
+    output: Output = None,
+    run: Annotated[str | None, typer.Option(help="Plan to relabel this run, instead of labelling shards")] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Label a sample; say images, bytes and hours")] = False,
+    sample: Annotated[int, typer.Option(min=1, help="Shards of the sample")] = 12,
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers of the fleet; as the config says")] = None,
+    price_worker_hour: Annotated[float | None, typer.Option(min=0.0, help="What a worker costs in an hour")] = None,
+    price_stored_gib: Annotated[float | None, typer.Option(min=0.0, help="What a GiB of the output costs")] = None,
+    scratch: Annotated[
+        str | None, typer.Option(help="Where the sample's rows go for a while; this process's memory")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run would do: shards, bytes, done and remaining. The options are those of label and relabel."""
+    from curator.api import with_vocabulary
+    from curator.console import show_forecast, show_plan
+    from curator.curation.relabel import preview_run
+
+    settings = load(config, overrides, inputs, output, input={"run": run})
+    if vocabulary is not None:
+        settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
+    found = preview_run(settings)
+    prices = {"worker_hour": price_worker_hour, "stored_gib": price_stored_gib}
+    forecast = _estimate(settings, found, sample, workers, prices, scratch) if estimate else None
+    if as_json:
+        typer.echo(json.dumps(_described(found) | ({"estimate": forecast.to_dict()} if forecast else {})))
+        return
+    show_plan(console, found.plan)
+    for name in ("changed", "vanished", "quarantined"):
+        for url in getattr(found, name)[:10]:
+            console.print(f"{name}: {url}", highlight=False, markup=False)
+    if found.refused:
+        console.print(f"a run with these settings would be refused: {found.refused}", highlight=False, markup=False)
+    if forecast:
+        show_forecast(console, forecast)
+
+
+def _described(found: Preview) -> dict[str, Any]:
+    return {
+        "todo": [{"url": shard.url, "size": shard.size} for shard in found.plan.todo],
+        "done": found.plan.done,
+        "quarantined": list(found.quarantined),
+        "changed": list(found.changed),
+        "vanished": list(found.vanished),
+        "refused": found.refused,
+    }
+
+
+def _estimate(
+    settings: Config,
+    found: Preview,
+    sample: int,
+    workers: int | None,
+    prices: dict[str, float | None],
+    scratch: str | None,
+) -> Forecast:
+    from curator.console import RunDisplay
+    from curator.engine.compose import storage_of
+    from curator.engine.estimate import Prices
+    from curator.engine.estimate import estimate as start
+
+    with redirect_stdout(sys.stderr), RunDisplay(errors) as display:
+        return start(
+            settings,
+            found.plan.todo,
+            storage_of(settings),
+            sample=sample,
+            workers=workers,
+            prices=Prices(**prices),
+            scratch=scratch,
+            observe=display,
+        )
