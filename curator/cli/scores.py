@@ -1,16 +1,16 @@
-"""Commands over the scores and captions of a run: concepts. Decides nothing."""
+"""Commands over the scores and captions of a run: concepts, rules, percentiles, heads. Decides nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal, cast
 
 import typer
 
-from curator.cli.app import AsJson, ConfigPath, Output, Overrides, app, console, load, say
+from curator.cli.app import AsJson, ConfigPath, Output, Overrides, app, console, load, say, storage_from
 from curator.cli.runs import signals
-
-_SHOWN = 20
 
 
 @app.command()
@@ -80,3 +80,126 @@ def _show(totals: object, misalignment: float | None, written: tuple[str, ...]) 
         console.print(f"{misalignment:.2%} of captioned rows share no concept with their image", highlight=False)
     for url in written:
         console.print(url, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def rules(
+    run: Annotated[str, typer.Argument(help="The output of a run")],
+    source: Annotated[str, typer.Option("--rules", help="align | redcaps | a TOML or JSON file of rules")],
+    frequencies: Annotated[
+        str | None,
+        typer.Option(help="Output of `curator concepts` on that run, for rules on how often something occurs"),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="A Parquet file: sample_id, kept, the rules that failed")
+    ] = None,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a pre-filter keeps of a run, and what each of its rules drops; write down the verdict on every row."""
+    from curator.console import rows_table
+    from curator.curation.rule_table import apply_rules
+    from curator.curation.rules import read_rules
+
+    storage = storage_from(config, overrides)
+    found = apply_rules(run, storage, read_rules(source), frequencies=frequencies, output=output)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found), indent=1))
+        return
+    rows = [(name, str(n), str(found.alone[name])) for name, n in found.dropped.items()]
+    console.print(rows_table(f"Rules of {source}", ["rule", "drops", "alone"], rows))
+    console.print(f"{found.kept} of {found.rows} rows kept, {found.rejected} were rejected before", highlight=False)
+    if found.skipped:
+        console.print(f"left out, as the run has no such column: {', '.join(found.skipped)}", highlight=False)
+
+
+@app.command()
+def percentiles(
+    run: Annotated[str, typer.Argument(help="The output of a run")],
+    column: Annotated[list[str] | None, typer.Option(help="A score; repeatable; default: all scores")] = None,
+    by: Annotated[str | None, typer.Option(help="A text column to divide by, such as caption_language")] = None,
+    keep: Annotated[float | None, typer.Option(help="Also the threshold that keeps this share of the rows")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="A Parquet file for the table")] = None,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the exact percentiles of a run's scores, and the threshold that keeps a share of them."""
+    from curator.console import rows_table
+    from curator.curation.counts import to_bytes
+    from curator.curation.percentiles import percentiles as measure
+
+    storage = storage_from(config, overrides)
+    table = measure(run, storage, column or (), by=by, keep=keep)
+    if output:
+        storage.write(output, to_bytes(table, {"run": run}))
+    if as_json:
+        typer.echo(json.dumps(table.to_pylist(), indent=1))
+        return
+    shown = ["column", "by", "n", "null", "min", "p5", "p50", "p95", "max", "threshold"]
+    rows = [tuple(_cell(row[name]) for name in shown) for row in table.to_pylist()]
+    console.print(rows_table("Percentiles", shown, rows))
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+head_app = typer.Typer(help="Score heads over embeddings: make one of a run, or of a published file.")
+app.add_typer(head_app, name="head")
+
+
+@head_app.command()
+def train(
+    run: Annotated[str, typer.Argument(help="The output of a run")],
+    labels: Annotated[str, typer.Option(help="Where the truth stands: json.FIELD, caption, or a CSV file")],
+    positive: Annotated[str, typer.Option(help="The label whose probability the head gives")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The head's file: NAME.safetensors")],
+    group: Annotated[
+        str | None, typer.Option(help="json.FIELD or CSV: rows of one group are all taught or all held out")
+    ] = None,
+    max_rows: Annotated[int, typer.Option(help="At most so many rows, the first with a label")] = 1_000_000,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a head of a run's embeddings by logistic regression, and say how good it is on rows held out."""
+    from curator.curation.head_training import train_head
+    from curator.scores.head_files import write_head
+
+    storage = storage_from(config, overrides)
+    head = train_head(run, storage, labels=labels, positive=positive, group=group, max_rows=max_rows)
+    storage.write(output, write_head(head))
+    _show_head(head.card, output, as_json=as_json)
+
+
+@head_app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A published head: .safetensors, .pth, or a zipped SavedModel")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The head's file: NAME.safetensors")],
+    layout: Annotated[str, typer.Option(help="What it is: aesthetic_v2, nsfw_l14, nsfw_b32, nsfw_h14, mlp, ...")],
+    encoder_digest: Annotated[
+        str, typer.Option(help="Digest of the encoder that it is for, as `curator status RUN --json` names it")
+    ] = "",
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a head's file of a published one; no code in it is run."""
+    from curator.scores import layouts
+    from curator.scores.head_files import write_head
+
+    storage = storage_from(config, overrides)
+    head = layouts.convert(storage.read(source), source, layout, encoder_digest=encoder_digest)
+    storage.write(output, write_head(head))
+    _show_head({**head.card, "for": head.encoder, "encoder_digest": head.encoder_digest}, output, as_json=as_json)
+
+
+def _show_head(card: Mapping[str, object], output: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(dict(card), indent=1))
+        return
+    for name, value in card.items():
+        console.print(f"{name}: {value}", highlight=False, markup=False)
+    console.print(output, highlight=False, soft_wrap=True)

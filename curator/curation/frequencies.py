@@ -99,7 +99,7 @@ def write_digests(
     upload = storage.upload(join(output, f"{section}s.parquet"))
     try:
         different = 0
-        with pq.ParquetWriter(pa.PythonFile(_Appended(upload), mode="w"), schema, compression="zstd") as writer:
+        with pq.ParquetWriter(pa.PythonFile(UploadFile(upload), mode="w"), schema, compression="zstd") as writer:
             for found in _buckets(tables, section, 1 + rows // BUCKET_ROWS):
                 different += found.num_rows
                 writer.write_table(pa.table({"digest": found["key"], "n": found["n"]}, schema=schema))
@@ -108,7 +108,7 @@ def write_digests(
         upload.abort()
 
 
-class _Appended:
+class UploadFile:
     """An upload as a file for Arrow, which asks where it is."""
 
     closed = False

@@ -27,6 +27,7 @@ COLUMNS = (
     ColumnSpec("things", "labels", "what is seen"),
     ColumnSpec("entries", "strings", "what is read"),
     ColumnSpec("score", "score", "how good"),
+    ColumnSpec("language", "text", "of the caption"),
 )
 
 
@@ -82,6 +83,7 @@ def write_part(run: Path, url: str, rows: Sequence[Row]) -> None:
         "things": labels,
         "entries": [row.entries for row in rows],
         "score": np.array([row.score for row in rows], np.float32),
+        "language": [None if not row.caption else "en" if row.caption.isascii() else "ja" for row in rows],
     }
     ok = np.array([row.ok for row in rows], np.bool_)
     vectors = np.eye(4, dtype=np.float32)[np.arange(len(rows)) % 4]
