@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from curator.encoder import Encoder
     from curator.entities.building import SourceEntity
     from curator.storage import Storage
 
@@ -133,3 +134,108 @@ def show(
             highlight=False,
             markup=False,
         )
+
+
+jobs = typer.Typer(help="Make what entity tags need from a finished run.", no_args_is_help=True)
+app.add_typer(jobs, name="entities")
+
+Run = Annotated[str, typer.Argument(help="The output of a run")]
+
+
+@jobs.callback()
+def _jobs() -> None:
+    """Make what entity tags need from a finished run."""
+
+
+def _encoder(run: str, config: str | None, overrides: list[str] | None) -> Encoder:
+    from curator.cli.app import load
+    from curator.curation.relabel import encoder_of_run
+    from curator.engine.compose import storage_of
+
+    settings = load(config, overrides, None, None, input={"run": run.rstrip("/")})
+    return encoder_of_run(settings, storage_of(settings))
+
+
+@jobs.command("calibrate")
+def calibrate(
+    run: Run,
+    gazetteer_url: Annotated[str, typer.Option("--gazetteer", help="Of the tags: path or url")],
+    quantile: Annotated[float, typer.Option(min=0, max=1, help="Of foreign mentions that shall not pass")] = 0.9,
+    rows: Annotated[int, typer.Option(min=2, help="Rows with captions to look at")] = 20_000,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Find the threshold of method mofi for a run's encoder, from captions that are given to other images."""
+    from curator.curation.entities import calibrate as measure
+
+    encoder = _encoder(run, config, overrides)
+    found = measure(
+        run.rstrip("/"), gazetteer_url, storage_from(config, overrides), encoder, quantile=quantile, rows=rows
+    )
+    console.print(
+        f"threshold = {found.threshold:.4f}: {1 - quantile:.1%} of {len(found.foreign)} foreign mentions pass, and "
+        f"{found.own_kept:.1%} of {len(found.own)} own ones (encoder {encoder.digest})",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@jobs.command("harvest")
+def harvest(
+    run: Run,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file of exemplars")],
+    column: Annotated[str, typer.Option(help="The run's column of entities")] = "entities",
+    pool: Annotated[str, typer.Option(help="image (method registry) | image+text (method clippings)")] = "image",
+    min_score: Annotated[float, typer.Option(help="Tags with a lower score do not count")] = -1.0,
+    min_evidence: Annotated[int, typer.Option(min=1, help="Images that an entity needs")] = 3,
+    min_similarity: Annotated[float, typer.Option(help="Images further from their entity's mean go")] = -1.0,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Harvest exemplars: the mean vector of the images of each entity that a run has tagged."""
+    from typing import cast
+
+    from curator.curation.entities import harvest as gather
+    from curator.entities.exemplars import Pool, write_exemplars
+
+    if pool not in ("image", "image+text"):
+        raise typer.BadParameter("choose image or image+text", param_hint="--pool")
+    exemplars = gather(
+        run.rstrip("/"),
+        storage_from(config, overrides),
+        _encoder(run, config, overrides),
+        column=column,
+        pool=cast("Pool", pool),
+        min_score=min_score,
+        min_evidence=min_evidence,
+        min_similarity=min_similarity,
+    )
+    write_exemplars(output, exemplars)
+    total = int(exemplars.evidence.sum())
+    console.print(f"{len(exemplars.ids)} entities from {total} tagged images in {output}", highlight=False)
+
+
+@jobs.command("link")
+def link(
+    run: Run,
+    exemplars: Annotated[str, typer.Option(help="A file of `curator entities harvest`: path or url")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Parquet file of links and groups")],
+    cutoff: Annotated[float, typer.Option(min=-1, max=1, help="Least cosine of a link, and within a new group")],
+    most_new: Annotated[int, typer.Option(min=1, help="Rows without an exemplar at most")] = 100_000,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Link a run's rows to exemplars, and group those that are near to none (CLIPPINGS)."""
+    from curator.curation.entities import link as connect
+    from curator.entities.exemplars import read_exemplars
+    from curator.entities.places import local_copy
+    from curator.errors import ConfigError
+
+    storage = storage_from(config, overrides)
+    known, encoder = read_exemplars(local_copy(exemplars, storage)), _encoder(run, config, overrides)
+    if known.encoder_digest != encoder.digest:
+        raise ConfigError(f"{exemplars}: of another encoder than {run}; harvest them from a run of the same encoder")
+    done = connect(run.rstrip("/"), storage, known, encoder, output, cutoff=cutoff, most_new=most_new)
+    console.print(
+        f"{done.linked} rows linked, {done.grouped} in {done.groups} new groups, in {output}", highlight=False
+    )

@@ -113,6 +113,24 @@ def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[Relabe
     return RelabelPlan(settled, shaping, annotations, digests["encoder_digest"], digests["precision"]), storage
 
 
+def encoder_of_run(config: Config, storage: Storage) -> Encoder:
+    """The open encoder that made the embeddings of ``config.input.run``, for texts. ConfigError where it is not there.
+
+    It is the run's unless the config names one; its weights must be those of the run.
+    """
+    run = Ledger(storage, config.input.run.rstrip("/")).run()
+    if run is None:
+        raise ConfigError(f"{config.input.run}: no run has begun here (no _ledger/run.json); give the output of a run")
+    digests = run["digests"]
+    encoder = open_encoder(_with_encoder(config, run["settings"]["encoder"], digests["precision"]))
+    if encoder.digest != digests["encoder_digest"]:
+        raise ConfigError(
+            f"{config.input.run}: its embeddings were made by an encoder with the digest {digests['encoder_digest']}, "
+            f"and {encoder.name} has {encoder.digest}; name the encoder of that run"
+        )
+    return encoder
+
+
 def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> Config:
     """The config with the run's encoder where it names none, at the run's precision where it does not say."""
     encoder = config.encoder.model_dump()
