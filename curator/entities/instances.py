@@ -1,0 +1,96 @@
+"""Owns the linking of images to exemplars of entities: a registry of instances, and CLIPPINGS.
+
+Knows no gazetteer, and not where the exemplars came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from curator.annotators import Annotator, AnnotatorSpec, Means
+from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
+from curator.entities.exemplars import Exemplars, Pool, pooled_with_captions, read_exemplars
+from curator.entities.options import needed, number, text, whole
+from curator.entities.places import local_copy
+from curator.errors import ConfigError
+from curator.storage.base import Storage
+
+
+class RegistryAnnotator(Annotator):
+    """The named instances whose mean image is near, best first; score: the cosine."""
+
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"exemplars", "threshold", "top_k", "exemplars_digest"})
+    POOL: ClassVar[Pool] = "image"
+    SOURCE: ClassVar[str] = "registry"
+    WHAT: ClassVar[str] = "Instances of the registry that the image is near to; score: the cosine"
+
+    @classmethod
+    def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
+        needed(spec, "threshold", number(spec, "threshold", None, -1.0, 1.0), "the least cosine of a link")
+        whole(spec, "top_k", 1)
+        url = needed(spec, "exemplars", text(spec, "exemplars", None), "a file of `curator entities harvest`")
+        exemplars = read_exemplars(local_copy(url, storage))
+        if exemplars.pool != cls.POOL:
+            raise ConfigError(
+                f"{url}: exemplars of {exemplars.pool} vectors, and method {spec.method} compares {cls.POOL}; "
+                f"harvest again with --pool {cls.POOL}"
+            )
+        return replace(spec, options={**spec.options, "exemplars_digest": exemplars.digest})
+
+    @classmethod
+    def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
+        return (ColumnSpec(spec.name, "entities", cls.WHAT),)
+
+    @classmethod
+    def open(cls, spec: AnnotatorSpec, means: Means) -> RegistryAnnotator:
+        url = str(spec.options["exemplars"])
+        exemplars = read_exemplars(local_copy(url, means.storage, cache_dir=means.cache_dir))
+        if exemplars.digest != spec.options["exemplars_digest"]:
+            raise ConfigError(f"{url}: changed since the run began; begin a new run")
+        if exemplars.encoder_digest != means.encoder.digest:
+            raise ConfigError(
+                f"{url}: exemplars of an encoder with the digest {exemplars.encoder_digest[:12]}, and the run's has "
+                f"{means.encoder.digest[:12]}; harvest them from a run of that encoder"
+            )
+        return cls(spec, means, exemplars)
+
+    def __init__(self, spec: AnnotatorSpec, means: Means, exemplars: Exemplars) -> None:
+        import torch
+
+        super().__init__(spec, means.encoder)
+        self._means = means
+        self._exemplars = exemplars
+        self._bank = torch.tensor(exemplars.vectors, device=means.encoder.device)
+        self._threshold = float(spec.options["threshold"])
+        self._top_k = whole(spec, "top_k", 1)
+
+    def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
+        from curator.kernels.ranking import top_k
+
+        queries = embeddings.vectors
+        if self.POOL == "image+text":
+            queries = pooled_with_captions(queries, embeddings.captions, self._means.texts)
+        scores, places = top_k(queries.float(), self._bank, self._top_k)
+        ids, names = self._exemplars.ids, self._exemplars.names
+        return {
+            self.name: [
+                [
+                    EntityTag(ids[place], names[place], "", self.SOURCE, score)
+                    for score, place in zip(row, near, strict=True)
+                    if score >= self._threshold
+                ]
+                for row, near in zip(scores.tolist(), places.tolist(), strict=True)
+            ]
+        }
+
+
+class ClippingsAnnotator(RegistryAnnotator):
+    """CLIPPINGS: the entities whose exemplar is nearest to the pooled vector of image and caption, within a cut-off.
+
+    Source: Arora et al. 2023, "Linking Representations with Multimodal Contrastive Learning", arXiv 2304.03464.
+    """
+
+    POOL: ClassVar[Pool] = "image+text"
+    SOURCE: ClassVar[str] = "clippings"
+    WHAT: ClassVar[str] = "Entities whose exemplar is near to image and caption together; score: the cosine"
