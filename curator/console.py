@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PLAIN_EVERY_S = 10.0
+_NAMED = 6  # with the two lines above them they fit into the ten that Ray keeps as the message of a failed job
 
 
 def size_text(size: float) -> str:
@@ -200,8 +201,10 @@ def show_summary(console: Console, summary: Summary) -> None:
         f"this run {now['rows']} rows in {summary.elapsed_s:.1f} s ({rate:.0f} rows/s "
         f"after {summary.startup_s or 0:.1f} s of start-up)",
         highlight=False,
+        soft_wrap=True,
     )
     if summary.message:
-        console.print(summary.message, highlight=False, markup=False)
-    for letter in summary.quarantined[:10]:
-        console.print(f"quarantined: {letter['url']}: {letter['reason']}", highlight=False, markup=False)
+        console.print(summary.message, highlight=False, markup=False, soft_wrap=True)
+    for letter in summary.quarantined[:_NAMED]:
+        said = f"quarantined: {letter['url']}: {letter['reason']}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)

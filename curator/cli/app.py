@@ -76,7 +76,7 @@ def say(text: str, level: int = logging.WARNING) -> None:
     if logs.current().format == "json":
         logger.log(level, "%s", text)
     else:
-        errors.print(redact_text(text), highlight=False, markup=False)
+        errors.print(redact_text(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def load(

@@ -40,6 +40,11 @@ MetricsPort = Annotated[
     typer.Option(envvar="CURATOR_METRICS_PORT", help="Answer GET /metrics at this port of 127.0.0.1, for Prometheus"),
 ]
 
+MaxSeconds = Annotated[float | None, typer.Option(help="Stop cleanly after this time; resumable")]
+RunId = Annotated[
+    str | None, typer.Option(help="Name of this run, e.g. the date: once it is completed, starting it does nothing")
+]
+
 
 @contextmanager
 def signals() -> Iterator[tuple[threading.Event, Callable[[], int | None]]]:
@@ -103,7 +108,8 @@ def label(
     since: Annotated[str | None, typer.Option(help="Only shards whose name sorts after this one")] = None,
     max_shards: Annotated[int | None, typer.Option(help="At most so many shards in this run")] = None,
     prune: Annotated[bool | None, typer.Option("--prune", help="Remove rows of shards that the input lost")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Stop cleanly after this time; resumable")] = None,
+    max_seconds: MaxSeconds = None,
+    run_id: RunId = None,
     metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     log_format: LogFormat = None,
@@ -116,7 +122,9 @@ def label(
     settings = load(
         config, overrides, inputs, output,
         input={"salvage": salvage, "since": since, "max_shards": max_shards},
-        run={"backend": backend, "max_seconds": max_seconds, "prune": prune, "metrics_port": metrics_port},
+        run={
+            "backend": backend, "max_seconds": max_seconds, "prune": prune, "metrics_port": metrics_port, "id": run_id,
+        },
     )  # fmt: skip
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
@@ -138,6 +146,8 @@ def relabel(
     entities: Entities = None,
     score: Score = None,
     backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
+    max_seconds: MaxSeconds = None,
+    run_id: RunId = None,
     metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     log_format: LogFormat = None,
@@ -148,8 +158,10 @@ def relabel(
     from curator.curation.relabel import relabel as start
 
     settings = load(
-        config, overrides, None, output, input={"run": run}, run={"backend": backend, "metrics_port": metrics_port}
-    )
+        config, overrides, None, output,
+        input={"run": run},
+        run={"backend": backend, "max_seconds": max_seconds, "metrics_port": metrics_port, "id": run_id},
+    )  # fmt: skip
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
     settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})

@@ -1,4 +1,4 @@
-"""Commands that only look: status, verify, schema, encoders."""
+"""Commands that only look: status, wait, verify, schema, encoders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curator.cli.app import AsJson, ConfigPath, Overrides, app, console, load, storage_from
+from curator.cli.app import AsJson, ConfigPath, Overrides, app, console, load, say, storage_from
 
 
 @app.command()
@@ -35,6 +35,41 @@ def status(
     letters = [(letter["url"], letter["reason"]) for letter in found.quarantined]
     if letters:
         console.print(rows_table("Quarantined", ["shard", "reason"], letters))
+
+
+@app.command()
+def wait(
+    output: Annotated[str, typer.Argument(help="The output of a run")],
+    run_id: Annotated[str | None, typer.Option(help="Wait for the run of this name, also before it begins")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait at most; then the status is 124")] = 86_400.0,
+    poll: Annotated[float, typer.Option(help="Seconds between looks")] = 5.0,
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait for a run to end and leave with its exit status: the newest one, or that of --run-id.
+
+    A run that was killed leaves no summary; it is known by its lock, which is then no longer renewed: status 1.
+    """
+    from curator.engine.wait import WaitedError, wait_for_run
+
+    storage = storage_from(config, overrides)
+    try:
+        summary = wait_for_run(output, storage, run_id=run_id, timeout_s=timeout, poll_s=poll)
+    except WaitedError as error:
+        say(str(error))
+        raise typer.Exit(124) from error
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+    else:
+        shards, totals = summary["shards"], summary["totals"]
+        console.print(
+            f"{summary['status']} {summary['ended']}: {shards['done']} of {shards['manifest']} shards done, "
+            f"{totals['rows']} rows ({totals['rejected']} rejected). {summary['message']}",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+    if summary["exit_status"]:
+        raise typer.Exit(summary["exit_status"])
 
 
 @app.command()

@@ -110,6 +110,11 @@ class AnnotatorConfig(Section):
 class RunConfig(Section):
     """How the work is spread, tried and given up."""
 
+    id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}$",
+        description="name of this run: completed once, then never again",
+    )
     backend: Literal["local", "ray"] = "local"
     in_flight: int = Field(2, gt=0, description="shards that one worker holds at a time")
     attempts: int = Field(3, gt=0)

@@ -137,14 +137,20 @@ class Ledger:
     # -- summary ---------------------------------------------------------------------------------------------------
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """How a run ended: under its id, where it has one, and then as that of the newest run."""
+        if summary.get("run_id") is not None:
+            self._storage.write(self._url("runs", f"{summary['run_id']}.json"), _to_json(summary))
         self._storage.write(self._url("summary.json"), _to_json(summary))
 
-    def drop_summary(self) -> None:
-        """A run is under way: the summary of the one before no longer describes the output."""
+    def drop_summary(self, run_id: str | None = None) -> None:
+        """A run is under way: the summary of the one before, or of an earlier attempt at this, no longer holds."""
         self._storage.delete(self._url("summary.json"))
+        if run_id is not None:
+            self._storage.delete(self._url("runs", f"{run_id}.json"))
 
-    def summary(self) -> dict[str, Any] | None:
-        return self._read_json(self._url("summary.json"))
+    def summary(self, run_id: str | None = None) -> dict[str, Any] | None:
+        """That of the newest run, or of the one with ``run_id``; None where that has not ended."""
+        return self._read_json(self._url("summary.json") if run_id is None else self._url("runs", f"{run_id}.json"))
 
     def _read_all(self, urls: Iterable[str]) -> Iterator[dict[str, Any]]:
         with ThreadPoolExecutor(_PARALLEL_READS, thread_name_prefix="curator-ledger") as pool:

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,11 +38,13 @@ class RunLock:
         ledger_root: str,
         *,
         ttl_s: float = 60.0,
+        run_id: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._storage = storage
         self._url = join(ledger_root, "lock.json")
         self._ttl_s = ttl_s
+        self._run_id = run_id
         self._clock = clock
         self._owner = uuid.uuid4().hex
         self._etag = ""
@@ -77,6 +80,7 @@ class RunLock:
                 "started": psutil.Process().create_time(),
                 "beat": self._clock(),
                 "ttl_s": self._ttl_s,
+                "run_id": self._run_id,
             }
         ).encode()
 
@@ -110,12 +114,7 @@ class RunLock:
             raise ConfigError(f"{self._url}: another driver took the stale lock first; let it run") from error
 
     def _read(self) -> tuple[Entry, dict[str, Any]]:
-        entry = self._storage.stat(self._url)
-        try:
-            holder = json.loads(self._storage.read(self._url))
-            return entry, {name: holder[name] for name in _FIELDS}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{self._url}: is no lock of Curator; delete it if no driver runs here") from error
+        return self._storage.stat(self._url), _holder(self._storage, self._url)
 
     def _beat(self) -> None:
         """Renew the lock. ``ReplacedError`` or ``NotFoundError`` where it is no longer ours."""
@@ -137,6 +136,39 @@ class RunLock:
                 return
             except CuratorError as error:
                 logger.warning("heartbeat not written, will try again: %s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The driver that a lock names. ``alive`` is False where it has ended or not been heard of for its ``ttl_s``."""
+
+    host: str
+    pid: int
+    run_id: str | None
+    age_s: float
+    ttl_s: float
+    alive: bool
+
+
+def holder_of(storage: Storage, ledger_root: str, *, clock: Callable[[], float] = time.time) -> Holder | None:
+    """Who holds the lock of an output; None where nobody does. Reads, and takes nothing."""
+    url = join(ledger_root, "lock.json")
+    try:
+        found = _holder(storage, url)
+    except NotFoundError:
+        return None
+    age_s = clock() - found["beat"]
+    alive = age_s < found["ttl_s"] and not _is_dead(found)
+    return Holder(found["host"], found["pid"], found.get("run_id"), age_s, found["ttl_s"], alive)
+
+
+def _holder(storage: Storage, url: str) -> dict[str, Any]:
+    """What the lock at ``url`` says. ConfigError where it says something else than locks do."""
+    try:
+        found = json.loads(storage.read(url))
+        return {**found, **{name: found[name] for name in _FIELDS}}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{url}: is no lock of Curator; delete it if no driver runs here") from error
 
 
 def _machine() -> str:

@@ -130,5 +130,5 @@ def retry(
     urls = [*(letter["url"] for letter in dead.values()), *(receipt.url for receipt in hit)]
     settings = config.model_dump()
     settings["input"] |= {"urls": tuple(urls), "since": None, "max_shards": None, "partial": True}
-    settings["run"]["prune"] = False
+    settings["run"] |= {"prune": False, "id": None}
     return start(Config.model_validate(settings), observe=observe, stop=stop)

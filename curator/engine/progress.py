@@ -81,6 +81,8 @@ class Summary:
     ``startup_s`` and ``first_shard_s`` count from the start of the run to the first worker's readiness and to the first
     shard's end; None where there was neither.
 
+    ``run_id`` is the name that whoever started it gave it, ``ended`` when it did (UTC, ISO 8601).
+
     ``status``: complete | over_budget | stopped | fleet_lost; ``exit_status`` as the process should give it.
     """
 
@@ -95,6 +97,8 @@ class Summary:
     config_digest: str
     startup_s: float | None = None
     first_shard_s: float | None = None
+    run_id: str | None = None
+    ended: str | None = None
     quarantined: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,5 +114,7 @@ class Summary:
             "startup_s": self.startup_s,
             "first_shard_s": self.first_shard_s,
             "config_digest": self.config_digest,
+            "run_id": self.run_id,
+            "ended": self.ended,
             "quarantined": [dict(letter) for letter in self.quarantined],
         }

@@ -17,6 +17,7 @@ from curator.data import Shard
 from curator.engine.backends.local import LocalFleet, Worker
 from curator.engine.compose import plan_worker, ray_resources, require_paths, run_digests, storage_of, storage_options
 from curator.engine.driver import Driver, DriverSettings, FleetLostError, StoppedError
+from curator.engine.ending import finished_before, summarize
 from curator.engine.fleet import Fleet
 from curator.engine.instruments import instrumented
 from curator.engine.ledger import Ledger, Plan, make_plan
@@ -126,8 +127,11 @@ def run_work(
     refuse_secret_settings(config)
     ledger = Ledger(storage, config.output.url)
     ledger.check_run({"config_digest": work.config_digest}, work.shaping)
+    before = finished_before(ledger, config.run.id)
+    if before is not None:
+        return before
     manifest = work.manifest()
-    with RunLock(storage, ledger.root, ttl_s=config.run.lock_ttl_s) as lock:
+    with RunLock(storage, ledger.root, ttl_s=config.run.lock_ttl_s, run_id=config.run.id) as lock:
         plan = read_plan(config, manifest, ledger)
         todo = plan.todo[: config.input.max_shards]
         logger.info(
@@ -143,7 +147,7 @@ def run_work(
             _prune(plan, ledger, storage)
         run = _Run(config, work, ledger, plan, todo, lock.lost)
         if todo:
-            ledger.drop_summary()
+            ledger.drop_summary(config.run.id)
             fleet = fleet or _fleet(config, work.build, len(todo))
             with instrumented(config, observe) as observe_all:
                 return run.drive(fleet, observe_all, stop or threading.Event())
@@ -230,47 +234,9 @@ class _Run:
         )
 
     def summarize(self, status: str, message: str, now: Totals, elapsed_s: float, **times: float | None) -> Summary:
-        done = self.ledger.done()
-        totals = Totals()
-        for receipt in self.ledger.receipts(done):
-            totals.add(receipt)
-        letters = list(self.ledger.quarantined().values())
-        if status == "complete":
-            status, message = self._judge(totals, len(letters), message)
-        summary = Summary(
-            output=self.config.output.url,
-            status=status,
-            exit_status=0 if status == "complete" else 1,
-            message=message,
-            shards={
-                "manifest": self.plan.done + len(self.plan.todo) + len(self.plan.quarantined),
-                "done": len(done),
-                "quarantined": len(letters),
-                "vanished": len(self.plan.vanished),
-            },
-            totals=totals.to_dict(),
-            this_run=now.to_dict(),
-            elapsed_s=elapsed_s,
-            config_digest=self.work.config_digest,
-            **times,
-            quarantined=tuple({"url": letter["url"], "reason": letter["reason"]} for letter in letters),
+        summary = summarize(
+            self.config, self.ledger, self.plan, self.work.config_digest, status, message, now, elapsed_s, **times
         )
-        if status in ("complete", "over_budget"):
+        if not self.lock_lost.is_set():  # else the output is another driver's by now
             self.ledger.write_summary(summary.to_dict())
         return summary
-
-    def _judge(self, totals: Totals, quarantined: int, message: str) -> tuple[str, str]:
-        """Over budget, or complete."""
-        run = self.config.run
-        shards = totals.shards + quarantined
-        if quarantined > run.quarantine_budget * shards:
-            return "over_budget", (
-                f"{quarantined} of {shards} shards are quarantined (budget {run.quarantine_budget:.2%}): "
-                f"see `curator status {self.config.output.url}`; `curator retry` with the same output tries them again"
-            )
-        if totals.rejected > run.reject_budget * totals.samples:
-            return "over_budget", (
-                f"{totals.rejected} of {totals.samples} samples are rejected (budget {run.reject_budget:.2%}): "
-                f"see `curator status {self.config.output.url}`, or raise run.reject_budget"
-            )
-        return "complete", message

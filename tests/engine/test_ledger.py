@@ -226,6 +226,16 @@ def test_the_summary_is_replaced_and_dropped(ledger: Ledger) -> None:
     assert ledger.summary() is None
 
 
+def test_a_run_with_an_id_keeps_a_summary_of_its_own(ledger: Ledger) -> None:
+    ledger.write_summary({"status": "complete", "run_id": "2026-11-22"})
+    ledger.write_summary({"status": "stopped", "run_id": "2026-11-23"})
+    assert ledger.summary() == ledger.summary("2026-11-23") == {"status": "stopped", "run_id": "2026-11-23"}
+    assert ledger.summary("2026-11-24") is None
+    ledger.drop_summary("2026-11-23")
+    assert (ledger.summary(), ledger.summary("2026-11-23")) == (None, None)
+    assert ledger.summary("2026-11-22") == {"status": "complete", "run_id": "2026-11-22"}
+
+
 def test_files_lie_where_other_readers_do_not_look(ledger: Ledger) -> None:
     storage: Storage = ledger._storage
     ledger.create_receipt(receipt_of(A))

@@ -93,7 +93,7 @@ def test_stopped_half_way_and_resumed(
     assert (summary.status, summary.exit_status) == ("stopped", 1)
     assert "resume" in summary.message
     assert 0 < summary.shards["done"] < 4
-    assert not (tmp_path / "out" / "_ledger" / "summary.json").exists()
+    assert json.loads((tmp_path / "out" / "_ledger" / "summary.json").read_text())["status"] == "stopped"
     assert run(config).status == "complete"
     assert_same_rows(read_rows(config.output.url), undisturbed)
     assert json.loads((tmp_path / "out" / "_ledger" / "summary.json").read_text())["status"] == "complete"

@@ -1,0 +1,141 @@
+"""A real Ray head and further nodes for tests, with a token of their own, started as one starts them by hand.
+
+Owns their processes and ends them all; knows nothing of Curator. It shares nothing with another Ray on the machine:
+ports, home, temporary folder and token are its own, and no `ray stop` is used, which would end the others, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RAY = str(Path(sys.executable).with_name("ray"))
+START_S = 120
+
+
+class Head:
+    """``ray start --head`` with ``options``, answering on loopback once the constructor is through."""
+
+    def __init__(self, options: Sequence[str]) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="cr-"))
+        self._mark = uuid.uuid4().hex
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.port, dashboard, client = free_ports(3)
+        self.url = f"http://127.0.0.1:{dashboard}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        self.environment = {
+            **kept,
+            "HOME": str(self.folder / "home"),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "RAY_AUTH_MODE": "token",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+            "RAY_API_SERVER_ADDRESS": self.url,
+            "CURATOR_TEST_HEAD": self._mark,
+        }
+        (self.folder / "home").mkdir()
+        try:
+            self.token = self.ray("get-auth-token", "--generate").strip().splitlines()[-1]
+            self._start(
+                "--head", f"--port={self.port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
+                "--node-ip-address=127.0.0.1", *options,
+            )  # fmt: skip
+            self._await()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, *options: str) -> None:
+        (agent,) = free_ports(1)
+        folder = self.folder / str(len(self._started))  # two nodes in one would unpack working_dir over each other
+        command = [RAY, "start", f"--dashboard-agent-listen-port={agent}", f"--temp-dir={folder}", "--block"]
+        with (self.folder / f"start-{len(self._started)}.log").open("wb") as log:
+            self._started.append(
+                subprocess.Popen(
+                    [*command, *options], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                )
+            )
+
+    def _await(self) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            if self._started[0].poll() is not None:
+                break
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                if self.get("/api/version")[0] == 200:
+                    return
+            time.sleep(0.2)
+        raise RuntimeError(f"the head did not start: {(self.folder / 'start-0.log').read_text()}")
+
+    def add_node(self, *options: str) -> None:
+        """A further node on this machine, which joins in its own time."""
+        self._start(f"--address=127.0.0.1:{self.port}", "--node-ip-address=127.0.0.1", *options)
+
+    def get(self, path: str, *, token: str | None = "") -> tuple[int, bytes]:
+        """Status and body of the dashboard's answer; ``token`` is the head's unless another, or None, is given."""
+        token = self.token if token == "" else token
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=10) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read()
+
+    def ray(self, *words: str, status: int = 0, cwd: Path | None = None) -> str:
+        """What ``ray WORDS`` prints, in the head's environment."""
+        run = subprocess.run(
+            [RAY, *words], env=self.environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert run.returncode == status, run.stdout
+        return run.stdout
+
+    def client(self) -> Any:
+        from ray.job_submission import JobSubmissionClient
+
+        return JobSubmissionClient(self.url, headers={"Authorization": f"Bearer {self.token}"})
+
+    def stop(self) -> None:
+        """End every process that was started here or by those, whoever is its parent by now."""
+        for process in self._started:
+            process.kill()
+        until = time.monotonic() + 30
+        while left := self._processes():
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=1)
+            assert time.monotonic() < until, f"still there: {left}"
+        for started in self._started:
+            started.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _processes(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = process.environ().get("CURATOR_TEST_HEAD") == self._mark
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
