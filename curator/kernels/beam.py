@@ -1,10 +1,12 @@
-"""Owns beam search through a trie, for many rows at once. Knows no network: what comes next is asked of a function.
+"""Owns beam search over token sequences, for many rows at once. Knows no network: what comes next is asked of one.
 
-Guidance is that of NOVIC's "plain": the trie decides what may come next, the probabilities stay those over all tokens.
+A guide says what may come next: a trie (NOVIC's "plain" guidance: the probabilities stay those over all tokens), or
+nothing but a greatest length.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -18,123 +20,138 @@ class Continuation(Protocol):
 
     def begin(self) -> Tensor:
         """Logits [B, V] of the first token of each of B rows."""
+        ...
 
     def proceed(self, parents: Tensor, tokens: Tensor) -> Tensor:
         """Logits [S, V] after ``tokens`` [S], each following the prefix ``parents`` [S] of those last given."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What may follow R prefixes, [E] each and in the order of the prefixes: the prefix that a step goes on from, its
+    token and log-probability, the guide's number of where it leads, and whether the sequence ends there."""
+
+    parent: Tensor
+    token: Tensor
+    gain: Tensor
+    node: Tensor
+    ended: Tensor
+
+
+class Guide(Protocol):
+    """What may be said. Node 0 is where nothing has been said yet."""
+
+    def steps(self, nodes: Tensor, logits: Tensor) -> Steps:
+        """The steps from ``nodes`` [R], all of one length, whose next tokens have ``logits`` [R, V]."""
+        ...
+
+
+class TrieGuide:
+    """The sequences of a trie and no other."""
+
+    def __init__(self, trie: Trie) -> None:
+        self._trie = trie
+
+    def steps(self, nodes: Tensor, logits: Tensor) -> Steps:
+        """One step for every child of every node."""
+        child, parent = self._trie.children(nodes)
+        token = self._trie.token[child]
+        gain = logits[parent, token] - logits.logsumexp(dim=1)[parent]
+        return Steps(parent, token, gain, child, self._trie.leaf[child] >= 0)
+
+
+class FreeGuide:
+    """Any sequence of 1 to ``longest`` - 1 tokens and its ``end``; of each prefix's steps, the best ``width``.
+
+    Nodes are numbered as they are reached, and ``spelled`` reads back how one was. For one search.
+    """
+
+    def __init__(self, longest: int, end: int, width: int) -> None:
+        self._longest, self._end, self._width = longest, end, width
+        self._parents = [torch.zeros(1, dtype=torch.long)]
+        self._tokens = [torch.full((1,), end)]
+        self._count = 1
+
+    def steps(self, nodes: Tensor, logits: Tensor) -> Steps:
+        """The best steps; the first is not the end, the last is."""
+        length, device = len(self._tokens), logits.device
+        log_p = logits.log_softmax(dim=1)
+        if length == 1:
+            log_p[:, self._end] = -torch.inf
+        elif length == self._longest:
+            log_p = log_p[:, self._end : self._end + 1]
+        gain, place = log_p.topk(min(self._width, log_p.shape[1]), dim=1)
+        token = (place if log_p.shape[1] > 1 else place + self._end).flatten()
+        parent = torch.arange(len(nodes), device=device).repeat_interleave(gain.shape[1])
+        node = torch.arange(self._count, self._count + len(token), device=device)
+        self._parents.append(nodes[parent].cpu())
+        self._tokens.append(token.cpu())
+        self._count += len(token)
+        return Steps(parent, token, gain.flatten(), node, token == self._end)
+
+    def spelled(self, nodes: Tensor) -> Tensor:
+        """Tokens int64 [..., longest] that led to ``nodes`` [...], filled up with the end."""
+        parents, tokens = torch.cat(self._parents), torch.cat(self._tokens)
+        written = []
+        at = nodes.cpu().clamp_min(0)
+        for _ in self._tokens[1:]:
+            written.append(tokens[at])
+            at = parents[at]
+        rows = torch.stack(written, dim=-1).flip(-1)  # what was said last is last, so ends of short ones come first
+        order = (rows == self._end).long().argsort(dim=-1, stable=True)
+        rows = rows.gather(-1, order)
+        return torch.nn.functional.pad(rows, (0, self._longest - rows.shape[-1]), value=self._end).to(nodes.device)
 
 
 def beam_search(
-    decoder: Continuation, trie: Trie, width: int, *, temperature: float = 1.0, length_exponent: float = 0.0
+    decoder: Continuation, guide: Guide, width: int, *, temperature: float = 1.0, length_exponent: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """The best ``min(width, leaves)`` sequences of ``trie`` for each row: numbers [B, W] and log-probabilities [B, W].
+    """Nodes [B, width] where the best sequences of each row ended, and their log-probabilities [B, width].
 
     Best first by ``log p * length^-length_exponent``, the length counted with the end. A finished sequence keeps its
     place among the ``width`` until enough better ones push it out. Places that no sequence reached hold -1 and -inf.
-    With ``width`` >= leaves nothing is ever dropped, and the result is the exact score of every sequence.
+    With a ``width`` of all there are nothing is ever dropped, and the result is the exact score of every sequence.
     """
     logits = decoder.begin()
     rows, device = len(logits), logits.device
-    width = min(width, trie.leaves)
-    image = torch.arange(rows, device=device)  # of each live prefix
-    node = torch.zeros(rows, dtype=torch.long, device=device)
-    score = torch.zeros(rows, device=device)
-    leaf = torch.full((rows, width), -1, device=device)
+    image = torch.arange(rows, device=device)  # whose each live prefix is
+    node, score = torch.zeros_like(image), torch.zeros(rows, device=device)
+    ended_at = torch.full((rows, width), -1, device=device)
     final = torch.full((rows, width), -torch.inf, device=device)
+    rank = final.clone()
     length = 0
-    rank = torch.full((rows, width), -torch.inf, device=device)
     while len(node):
         length += 1
-        child, parent = trie.children(node)
-        log_p = _log_probabilities(logits, parent, trie.token[child], temperature)
-        reached = score[parent] + log_p
-        place, columns = _places(image[parent], rows)
-        table = torch.full((rows, columns), -torch.inf, device=device)
-        table[image[parent], place] = reached
-        which = torch.full((rows, columns), -1, device=device)
-        which[image[parent], place] = torch.arange(len(child), device=device)
-        ranks = torch.cat([rank, table * float(length) ** -length_exponent], dim=1)
-        best, chosen = ranks.topk(width, dim=1)
-        scores = torch.cat([final, table], dim=1).gather(1, chosen)
-        kept = chosen < width
-        edge = torch.where(kept, -1, which.gather(1, (chosen - width).clamp_min(0)))
-        ended = (edge >= 0) & (trie.leaf[child[edge.clamp_min(0)]] >= 0)
-        leaf = torch.where(kept, leaf.gather(1, chosen.clamp_max(width - 1)), -1)
-        leaf = torch.where(ended, trie.leaf[child[edge.clamp_min(0)]], leaf)
-        done = kept | ended
-        final = torch.where(done, scores, -torch.inf)
-        rank = torch.where(done, best, -torch.inf)
-        image, slot = torch.nonzero((edge >= 0) & ~ended, as_tuple=True)
-        edges = edge[image, slot]
-        node, score = child[edges], scores[image, slot]
+        steps = guide.steps(node, logits.float() / temperature)
+        table = _by_image(image[steps.parent], rows)
+        reached = _filled(score[steps.parent] + steps.gain, table, -torch.inf)
+        ranks = torch.cat([rank, reached * float(length) ** -length_exponent], dim=1)
+        rank, chosen = ranks.topk(width, dim=1)
+        final = torch.cat([final, reached], dim=1).gather(1, chosen)
+        step = torch.cat([torch.full_like(ended_at, -1), table], dim=1).gather(1, chosen)  # -1: what had ended before
+        ended_at = torch.cat([ended_at, torch.full_like(table, -1)], dim=1).gather(1, chosen)
+        ends = (step >= 0) & steps.ended[step]
+        ended_at = torch.where(ends, steps.node[step], ended_at)
+        live = (step >= 0) & ~ends
+        image, going = torch.nonzero(live, as_tuple=True)[0], step[live]
+        node, score = steps.node[going], final[live]
+        final, rank = final.masked_fill(live, -torch.inf), rank.masked_fill(live, -torch.inf)
         if len(node):
-            logits = decoder.proceed(parent[edges], trie.token[node])
+            logits = decoder.proceed(steps.parent[going], steps.token[going])
     order = rank.argsort(dim=1, descending=True, stable=True)
-    return leaf.gather(1, order), final.gather(1, order)
+    return ended_at.gather(1, order), final.gather(1, order)
 
 
-def free_search(
-    decoder: Continuation,
-    width: int,
-    longest: int,
-    end: int,
-    *,
-    temperature: float = 1.0,
-    length_exponent: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """The ``width`` best sequences of any tokens for each row: int64 [B, width, longest] and log-probabilities.
-
-    Ranked as in ``beam_search``; the first token is not the ``end``, which fills up what follows it, and a sequence of
-    ``longest`` - 1 tokens can only end.
-    """
-    logits = decoder.begin()
-    rows, device = len(logits), logits.device
-    image = torch.arange(rows, device=device)
-    written = torch.full((rows, 1, longest), end, device=device)
-    score = torch.zeros(rows, 1, device=device)
-    rank = torch.full((rows, 1), -torch.inf, device=device)
-    live = torch.ones(rows, 1, dtype=torch.bool, device=device)
-    for length in range(1, longest + 1):
-        log_p = (logits.float() / temperature).log_softmax(dim=1)
-        barred = torch.zeros(log_p.shape[1], dtype=torch.bool, device=device)
-        barred[end] = length == 1
-        if length == longest:
-            barred = torch.arange(log_p.shape[1], device=device) != end
-        gain, token = log_p.masked_fill(barred, -torch.inf).topk(min(width, log_p.shape[1]), dim=1)
-        slots, choices = live.shape[1], gain.shape[1]
-        reached = torch.full((rows, slots, choices), -torch.inf, device=device)
-        reached[live] = score[live][:, None] + gain
-        tokens = torch.full((rows, slots, choices), end, device=device)
-        tokens[live] = token
-        number = torch.full((rows, slots), -1, device=device)
-        number[live] = torch.arange(len(image), device=device)
-        ranks = torch.cat([rank, (reached * float(length) ** -length_exponent).flatten(1)], dim=1)
-        rank, chosen = ranks.topk(min(width, ranks.shape[1]), dim=1)
-        score = torch.cat([score, reached.flatten(1)], dim=1).gather(1, chosen)
-        kept = chosen < slots
-        origin = torch.where(kept, chosen, (chosen - slots).clamp_min(0) // choices)
-        written = written.gather(1, origin[:, :, None].expand(-1, -1, longest))
-        added = tokens.flatten(1).gather(1, (chosen - slots).clamp_min(0))
-        written[:, :, length - 1] = torch.where(kept, written[:, :, length - 1], added)
-        live = ~kept & (added != end) & rank.isfinite()
-        parents = number.gather(1, origin)[live]
-        rank = torch.where(live, -torch.inf, rank)
-        if not len(parents):
-            break
-        image = torch.nonzero(live, as_tuple=True)[0]
-        logits = decoder.proceed(parents, added[live])
-    order = rank.argsort(dim=1, descending=True, stable=True)
-    score = torch.where(rank.isfinite(), score, -torch.inf).gather(1, order)
-    return written.gather(1, order[:, :, None].expand(-1, -1, longest)), score
-
-
-def _log_probabilities(logits: Tensor, row: Tensor, token: Tensor, temperature: float) -> Tensor:
-    """log p [E] of ``token`` [E] in ``row`` [E] of ``logits`` [R, V], over all V tokens."""
-    scaled = logits.float() / temperature if temperature != 1.0 else logits.float()
-    return scaled[row, token] - scaled.logsumexp(dim=1)[row]
-
-
-def _places(image: Tensor, rows: int) -> tuple[Tensor, int]:
-    """The place of each candidate among those of its image, which stand together in order, and the most there are."""
+def _by_image(image: Tensor, rows: int) -> Tensor:
+    """Numbers [B, M] of the steps of each image, -1 where it has fewer; ``image`` [E] rises."""
     counts = torch.bincount(image, minlength=rows)
-    before = counts.cumsum(0) - counts
-    return torch.arange(len(image), device=image.device) - before[image], int(counts.max()) if len(image) else 0
+    place = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image]
+    table = torch.full((rows, int(counts.max())), -1, device=image.device)
+    table[image, place] = torch.arange(len(image), device=image.device)
+    return table
+
+
+def _filled(values: Tensor, table: Tensor, missing: float) -> Tensor:
+    """``values`` [E] in the places of ``table`` [B, M]."""
+    return torch.where(table >= 0, values[table], missing)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from curator.kernels.trie import Trie
 
 _EMBEDDED = "embedded"
-_BEAM = 10
+_BEAM = 5
 _ROWS = 256  # images decoded at a time: the states of their beams fit into a cache
 
 

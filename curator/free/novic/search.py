@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from curator.free.novic.model import END, Cache, ObjectDecoder
-from curator.kernels.beam import beam_search, free_search
+from curator.kernels.beam import FreeGuide, TrieGuide, beam_search
 from curator.kernels.trie import Trie
 
 _ROWS = 4096
@@ -46,8 +46,11 @@ def search(
     length_exponent: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Numbers of guide nouns [B, W] and their log-probabilities [B, W], best first, W = min(beam, nouns)."""
-    continuing = Continuing(model, vectors)
-    return beam_search(continuing, guide, beam, temperature=temperature, length_exponent=length_exponent)
+    continuing, width = Continuing(model, vectors), min(beam, guide.leaves)
+    nodes, scores = beam_search(
+        continuing, TrieGuide(guide), width, temperature=temperature, length_exponent=length_exponent
+    )
+    return torch.where(nodes >= 0, guide.leaf[nodes], -1), scores
 
 
 @torch.inference_mode()
@@ -55,8 +58,11 @@ def search_freely(
     model: ObjectDecoder, vectors: Tensor, beam: int, *, temperature: float = 1.0, length_exponent: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Token ids of the best sequences without any guide [B, beam, longest], and their log-probabilities [B, beam]."""
-    continuing, longest = Continuing(model, vectors), model.architecture.longest
-    return free_search(continuing, beam, longest, END, temperature=temperature, length_exponent=length_exponent)
+    guide = FreeGuide(model.architecture.longest, END, beam)
+    nodes, scores = beam_search(
+        Continuing(model, vectors), guide, beam, temperature=temperature, length_exponent=length_exponent
+    )
+    return guide.spelled(nodes), scores
 
 
 @torch.inference_mode()
