@@ -33,7 +33,8 @@ def test_it_is_small_and_belongs_to_the_embedded_encoder(encoder: Encoder, train
 def test_its_nouns_are_spelled_as_the_encoder_spells_them(encoder: Encoder, trained: Trained) -> None:
     for noun, ids, spelled in zip(trained.nouns, encoder.spell(trained.nouns), trained.spelled, strict=True):
         assert trained.compact(ids) == spelled
-        assert trained.text(spelled).replace(" ", "") == noun.lower().replace(" ", "")
+        plain = noun.lower().replace("’", "'").replace(" ", "")  # as the tokenizer cleans texts
+        assert trained.text(spelled).replace(" ", "") == plain
 
 
 def test_it_reads_nouns_back_from_sentences_about_them(encoder: Encoder, trained: Trained) -> None:
