@@ -60,7 +60,7 @@ def calibrate(
     Each image gets its own caption, and that of the image half the rows further on. ``options`` are those of ``mofi``.
     ConfigError where captions mention too little to say anything.
     """
-    images, captions = _captioned(run, storage, rows)
+    images, captions = captioned(run, storage, rows)
     given = {"gazetteer": gazetteer, "threshold": -1.0, "mentions": True, **options}
     spec = MofiAnnotator.read(AnnotatorSpec("calibration", "mofi", given), storage)
     tagger = MofiAnnotator.open(spec, Means(encoder, TextVectors(encoder), storage, None, 1))
@@ -81,7 +81,8 @@ def calibrate(
     return Calibration(float(np.quantile(foreign, quantile)), quantile, own, foreign)
 
 
-def _captioned(run: str, storage: Storage, rows: int) -> tuple[Tensor, list[str]]:
+def captioned(run: str, storage: Storage, rows: int) -> tuple[Tensor, list[str]]:
+    """Unit vectors [N, D] and captions of the first N rows of a run that have one, N at most ``rows``."""
     found, captions, count = [], list[str](), 0
     for batch in scan(run, storage, ["caption", "embedding"], only_ok=True):
         filled = [place for place, caption in enumerate(batch.column("caption").to_pylist()) if caption]
