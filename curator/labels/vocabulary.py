@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from curator.errors import ConfigError
+from curator.errors import ConfigError, CuratorError, NotFoundError
+from curator.storage.base import Storage
 
 _BUILTIN = "builtin:"
 _COMMENT = re.compile(r"(^|\s)#.*$")
@@ -38,8 +39,12 @@ class Vocabulary:
     labels: tuple[Label, ...]
 
     @classmethod
-    def load(cls, source: str | Path | Sequence[str | Mapping[str, Any] | Label]) -> Vocabulary:
+    def load(
+        cls, source: str | Path | Sequence[str | Mapping[str, Any] | Label], storage: Storage | None = None
+    ) -> Vocabulary:
         """Read a file (``.json``, ``.toml``, any other is text), or take the labels as they are listed.
+
+        A url is read through ``storage``, where that is given.
 
         Text: a label a line; ``#`` at the start of a line or after a space begins a comment. JSON and TOML: a list
         named ``labels`` (in JSON also the bare list) of names or of tables with name, id, aliases, parent, templates.
@@ -48,14 +53,17 @@ class Vocabulary:
         """
         if not isinstance(source, (str, Path)):
             return _assemble([(f"entry {n}", entry) for n, entry in enumerate(source, start=1)], "vocabulary")
+        remote = storage is not None and "://" in str(source)
         path = _builtin(source) if isinstance(source, str) and source.startswith(_BUILTIN) else Path(source)
+        place = str(source) if remote else str(path)
         try:
-            content = path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError as error:
-            raise ConfigError(f"vocabulary {path} does not exist; write a text file with a label a line") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"vocabulary {path} cannot be read as UTF-8 text: {error}") from error
-        return _assemble(_entries(content, path), str(path))
+            found = storage.read(place) if storage is not None and remote else path.read_bytes()
+            content = found.decode("utf-8-sig")
+        except (FileNotFoundError, NotFoundError) as error:
+            raise ConfigError(f"vocabulary {place} does not exist; write a text file with a label a line") from error
+        except (OSError, UnicodeDecodeError, CuratorError) as error:
+            raise ConfigError(f"vocabulary {place} cannot be read as UTF-8 text: {error}") from error
+        return _assemble(_entries(content, place), place)
 
     @cached_property
     def digest(self) -> str:
@@ -84,9 +92,9 @@ def _builtin(source: str) -> Path:
     return path
 
 
-def _entries(content: str, path: Path) -> list[tuple[str, Any]]:
+def _entries(content: str, path: str) -> list[tuple[str, Any]]:
     """Every entry of a file with the words for where it stands."""
-    suffix = path.suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix not in (".json", ".toml"):
         lines = ((n, _COMMENT.sub("", line).strip()) for n, line in enumerate(content.splitlines(), start=1))
         return [(f"line {n}", line) for n, line in lines if line]

@@ -43,7 +43,6 @@ class Head:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "RAY_AUTH_MODE": "token",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             "RAY_API_SERVER_ADDRESS": self.url,
             "CURATOR_TEST_HEAD": self._mark,
         }
@@ -59,16 +58,17 @@ class Head:
             self.stop()
             raise
 
-    def _start(self, *options: str) -> None:
+    def _start(self, *options: str, drain_s: float = 0.0) -> subprocess.Popen[bytes]:
         (agent,) = free_ports(1)
         folder = self.folder / str(len(self._started))  # two nodes in one would unpack working_dir over each other
         command = [RAY, "start", f"--dashboard-agent-listen-port={agent}", f"--temp-dir={folder}", "--block"]
         with (self.folder / f"start-{len(self._started)}.log").open("wb") as log:
-            self._started.append(
-                subprocess.Popen(
-                    [*command, *options], env=self.environment, stdout=log, stderr=log, start_new_session=True
-                )
+            environment = {**self.environment, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(drain_s)}
+            started = subprocess.Popen(
+                [*command, *options], env=environment, stdout=log, stderr=log, start_new_session=True
             )
+        self._started.append(started)
+        return started
 
     def _await(self) -> None:
         until = time.monotonic() + START_S
@@ -81,9 +81,10 @@ class Head:
             time.sleep(0.2)
         raise RuntimeError(f"the head did not start: {(self.folder / 'start-0.log').read_text()}")
 
-    def add_node(self, *options: str) -> None:
-        """A further node on this machine, which joins in its own time."""
-        self._start(f"--address=127.0.0.1:{self.port}", "--node-ip-address=127.0.0.1", *options)
+    def add_node(self, *options: str, drain_s: float = 0.0) -> subprocess.Popen[bytes]:
+        """A further node on this machine, which joins in its own time; SIGTERM drains it for up to ``drain_s``."""
+        address = f"--address=127.0.0.1:{self.port}"
+        return self._start(address, "--node-ip-address=127.0.0.1", *options, drain_s=drain_s)
 
     def get(self, path: str, *, token: str | None = "") -> tuple[int, bytes]:
         """Status and body of the dashboard's answer; ``token`` is the head's unless another, or None, is given."""

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 import curator
 from curator.cli import app
-from curator.engine.compose import fetch_config
+from curator.engine.compose import fetch_config, plan_worker
 from curator.errors import ConfigError
+from curator.labels.vocabulary import Vocabulary
 from curator.storage import open_storage
 from tests.faults.s3_server import S3Server, s3_server
 from tests.run.jobs import write_shards
@@ -97,3 +98,16 @@ def test_what_cannot_be_read_names_the_url(content: bytes | None, said: str) -> 
 def test_more_workers_wanted_at_least_than_at_most_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"min_workers \(3\) is more than workers \(2\)"):
         curator.load_config(overrides=["ray.workers=2", "ray.min_workers=3"])
+
+
+def test_a_vocabulary_lies_where_the_settings_do() -> None:
+    storage = open_storage()
+    storage.write("memory://by-url/label.toml", toml(Path("shards"), Path("out")))
+    storage.write("memory://by-url/labels.json", b'["dog", "cat"]')
+    labels = Vocabulary.load("memory://by-url/labels.json", storage)
+    assert labels.names == ("dog", "cat")
+    label_set = {"vocabulary": "memory://by-url/labels.json"}
+    config = fetch_config("memory://by-url/label.toml", values={"labels": [label_set]})
+    assert plan_worker(config).annotations.label_sets[0].vocabulary.digest == labels.digest
+    with pytest.raises(ConfigError, match=r"vocabulary memory://by-url/none\.txt does not exist"):
+        Vocabulary.load("memory://by-url/none.txt", storage)

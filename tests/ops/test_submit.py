@@ -1,10 +1,12 @@
-"""Jobs submitted to a real head that has no GPU, with token authentication: by the CLI and by the Jobs REST API."""
+"""Jobs submitted by the Jobs REST API to a real head, with its token: faults, stops and resumes.
+
+By the CLI they are submitted as deploy/README.md says: ``test_readme_commands.py``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from curator.engine.run import label
 from curator.storage import open_storage
 from tests.builders import make_samples, write_tar
 from tests.ops.heads import Head
+from tests.ops.settings import write_settings
 from tests.run.jobs import assert_same_rows, job_config, local_fleet, read_rows, write_shards
 
 pytestmark = [
@@ -26,47 +29,6 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    """A head with two CPUs and no GPU, and a second node that says it has one."""
-    head = Head(["--num-cpus=2", "--num-gpus=0", "--dashboard-host=127.0.0.1"])
-    head.add_node("--num-cpus=2", "--num-gpus=1")
-    yield head
-    head.stop()
-
-
-def settings(folder: Path, encoder: Path, output: Path, **ray: Any) -> Path:
-    """A config file for the shards in ``folder``."""
-    config = job_config(folder, encoder, output, grace_s=20.0)
-    asked = "\n".join(f"{name} = {value}" for name, value in ray.items())
-    path = output.with_suffix(".toml")
-    path.write_text(
-        f"""
-[input]
-urls = ["{folder}"]
-[output]
-url = "{output}"
-embedding_dtype = "float32"
-[encoder]
-name = "{config.encoder.name}"
-precision = "float32"
-device = "cpu"
-batch_size = 8
-cache_dir = "{config.encoder.cache_dir}"
-[[labels]]
-vocabulary = "{config.labels[0].vocabulary}"
-top_k = 3
-[run]
-reject_budget = 0.5
-grace_s = 20.0
-heartbeat_s = 0.2
-[ray]
-{asked}
-"""
-    )
-    return path
-
-
 def finished(client: Any, job: str, *, within_s: float = 150) -> Any:
     """The job's details once it has ended."""
     until = time.monotonic() + within_s
@@ -76,28 +38,13 @@ def finished(client: Any, job: str, *, within_s: float = 150) -> Any:
     return client.get_job_info(job)
 
 
-def test_the_cli_submits_and_follows_a_job_whose_gpu_is_on_another_node(
-    head: Head, shards: Path, tiny_encoder_dir: Path, tmp_path: Path, undisturbed: Any
-) -> None:
-    config = settings(shards, tiny_encoder_dir, tmp_path / "out", num_gpus=1)
-    said = head.ray(
-        "job", "submit", "--runtime-env", "jobs/runtime_env.yaml", "--working-dir", ".", "--submission-id", "by-cli",
-        "--", "python", "jobs/label.py", "--config", str(config), "--set", "ray.workers=2",
-        cwd=ROOT,
-    )  # fmt: skip
-    assert said.count("shard done url=") == 4
-    assert "complete: 4 shards done" in said
-    assert "Job 'by-cli' succeeded" in said
-    assert_same_rows(read_rows(tmp_path / "out"), undisturbed)
-
-
 def test_a_quarantined_shard_fails_the_job_and_its_message_says_why(
     head: Head, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     write_shards(tmp_path / "shards", 1, samples=6)
     cut = write_tar(tmp_path / "shards" / "0001.tar", make_samples(6))
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    config = settings(tmp_path / "shards", tiny_encoder_dir, tmp_path / "out")
+    config = write_settings(tmp_path / "job.toml", tmp_path / "shards", tiny_encoder_dir, output=tmp_path / "out")
     client = head.client()
     job = client.submit_job(entrypoint=f"python {ROOT}/jobs/label.py --config {config} --set run.attempts=1")
     followed = asyncio.run(follow(client, job))
@@ -119,30 +66,71 @@ def test_nobody_is_heard_without_the_token(head: Head, token: str | None) -> Non
     assert head.get("/api/jobs/", token=token)[0] in (401, 403)
 
 
-@pytest.mark.slow
-def test_a_stopped_job_leaves_what_the_next_one_finishes(head: Head, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def sixty(tmp_path: Path) -> Path:
+    """Sixty shards of the same samples: enough to be in the middle of."""
     first, *_ = write_shards(tmp_path / "shards", 1, samples=24)
     for number in range(1, 60):
         (tmp_path / "shards" / f"{number:04d}.tar").hardlink_to(first)
-    config = settings(tmp_path / "shards", tiny_encoder_dir, tmp_path / "out")
+    return tmp_path / "shards"
+
+
+def await_first_shard(client: Any, job: str, output: Path) -> None:
+    until = time.monotonic() + 150
+    while not receipts(output):
+        assert time.monotonic() < until, client.get_job_logs(job)
+        time.sleep(0.05)
+
+
+def receipts(output: Path) -> list[Path]:
+    return list((output / "_ledger" / "receipts").glob("*.json"))
+
+
+def assert_whole(output: Path, shards: Path, encoder: Path, alone: Path) -> None:
+    """The rows of one worker that nothing happened to."""
+    config = job_config(shards, encoder, alone)
+    label(config, fleet=local_fleet(config))
+    assert_same_rows(read_rows(output), read_rows(alone))
+    assert not any(problems for _, problems in verify_output(str(output), open_storage()))
+
+
+@pytest.mark.slow
+def test_a_stopped_job_leaves_what_the_next_one_finishes(
+    head: Head, sixty: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    config = write_settings(tmp_path / "job.toml", sixty, tiny_encoder_dir, output=output)
     client = head.client()
     entrypoint = f"python {ROOT}/jobs/label.py --config {config}"
     patience = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}}
     job = client.submit_job(entrypoint=entrypoint, runtime_env=patience)
-    receipts = tmp_path / "out" / "_ledger" / "receipts"
-    until = time.monotonic() + 150
-    while not list(receipts.glob("*.json")):
-        assert time.monotonic() < until, client.get_job_logs(job)
-        time.sleep(0.05)
+    await_first_shard(client, job, output)
     head.ray("job", "stop", job)
-    info = finished(client, job)
-    assert str(info.status) == "STOPPED"
+    assert str(finished(client, job).status) == "STOPPED"
     assert "run the same command to resume" in client.get_job_logs(job)
-    assert 0 < len(list(receipts.glob("*.json"))) < 60
-    assert not (tmp_path / "out" / "_ledger" / "lock.json").exists()
+    assert 0 < len(receipts(output)) < 60
+    assert not (output / "_ledger" / "lock.json").exists()
     again = client.submit_job(entrypoint=entrypoint, runtime_env=patience)
     assert str(finished(client, again).status) == "SUCCEEDED"
-    alone = job_config(tmp_path / "shards", tiny_encoder_dir, tmp_path / "alone")
-    label(alone, fleet=local_fleet(alone))
-    assert_same_rows(read_rows(tmp_path / "out"), read_rows(alone.output.url))
-    assert not any(problems for _, problems in verify_output(str(tmp_path / "out"), open_storage()))
+    assert_whole(output, sixty, tiny_encoder_dir, tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_sigterm_to_a_node_drains_it_and_costs_no_lease(
+    head: Head, sixty: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    """What Kubernetes sends to a pod: Ray drains the node, its actor ends its leases, and the next node goes on."""
+    output, place = tmp_path / "out", ("--num-cpus=1", '--resources={"spot": 1}')
+    config = write_settings(tmp_path / "job.toml", sixty, tiny_encoder_dir, output=output, resources="{spot = 1}")
+    node = head.add_node(*place, drain_s=60)
+    client = head.client()
+    job = client.submit_job(entrypoint=f"python {ROOT}/jobs/label.py --config {config}")
+    await_first_shard(client, job, output)
+    node.terminate()
+    head.add_node(*place)
+    assert str(finished(client, job).status) == "SUCCEEDED"
+    said = client.get_job_logs(job)
+    assert said.count("worker leaving worker=ray-0") == 1
+    assert "worker lost" not in said
+    assert node.wait(60) is not None
+    assert_whole(output, sixty, tiny_encoder_dir, tmp_path / "alone")

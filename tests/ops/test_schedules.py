@@ -1,0 +1,135 @@
+"""What cron and Airflow are told to run: commands that Curator's own parser takes, named by the day, within a window."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+from curator.cli import app
+from tests.ops.conftest import README
+
+DEPLOY = README.parent
+
+
+def parse(command: str) -> dict[str, Any]:
+    """The options of a ``curator`` command line, as its parser takes them; it raises on any that it does not know."""
+    words = shlex.split(command)
+    group = typer.main.get_command(app)
+    assert words.pop(0) == "curator"
+    while words[0].startswith("-"):
+        words.pop(0)
+    name = words.pop(0)
+    return group.commands[name].make_context(name, words).params  # type: ignore[attr-defined]
+
+
+class Operator:
+    """A task that remembers what it was made of, in place of Airflow's."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = {**Dag.current.settings["default_args"], **settings}
+        self.then: list[Operator] = []
+        Dag.current.tasks.append(self)
+
+    def __rshift__(self, after: Operator) -> Operator:
+        self.then.append(after)
+        return after
+
+
+class Dag:
+    current: Dag
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.tasks: list[Operator] = []
+
+    def __enter__(self) -> Dag:
+        Dag.current = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The two names of Airflow 3 that the DAG imports."""
+    names = ["airflow", "airflow.sdk", "airflow.providers", "airflow.providers.standard"]
+    operators = "airflow.providers.standard.operators"
+    for name in [*names, operators, f"{operators}.bash"]:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["airflow.sdk"].DAG = Dag  # type: ignore[attr-defined]
+    sys.modules[f"{operators}.bash"].BashOperator = Operator  # type: ignore[attr-defined]
+    yield
+
+
+def test_the_dag_labels_then_waits_for_the_run_of_its_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    with airflow(monkeypatch):
+        dag = runpy.run_path(str(DEPLOY / "airflow" / "curator_nightly.py"))["dag"]
+    label, wait, status = dag.tasks
+    assert (label.then, wait.then, status.then) == ([wait], [status], [])
+    assert all(task.settings["append_env"] for task in dag.tasks), "else curator would not be on the PATH"
+    given = {task.settings["task_id"]: parse(task.settings["bash_command"]) for task in dag.tasks}
+    assert given["label"]["run_id"] == given["wait"]["run_id"] == "{{ ds }}".split()[0]
+    window = timedelta(seconds=given["label"]["max_seconds"])
+    assert window < label.settings["execution_timeout"] < dag.settings["dagrun_timeout"]
+    assert dag.settings["max_active_runs"] == 1
+
+
+def crontab() -> list[str]:
+    """The commands, as cron gives them to the shell."""
+    lines = (DEPLOY / "cron" / "crontab").read_text().splitlines()
+    jobs = [re.fullmatch(r"((?:[-\d*/,]+ ){5})(.+)", line) for line in lines]
+    found = [match[2] for match in jobs if match]
+    assert all(match or re.match(r"#|\w+=|$", line) for match, line in zip(jobs, lines, strict=True))
+    assert not any(re.search(r"(?<!\\)%", command) for command in found), "an unescaped % ends the line for cron"
+    return [command.replace("\\%", "%") for command in found]
+
+
+def test_the_crontab_runs_the_script_and_waits_for_the_run_of_the_day() -> None:
+    night, after = crontab()
+    script = night.split()[0]
+    assert script.endswith("/deploy/cron/nightly.sh")
+    assert os.access(DEPLOY / "cron" / "nightly.sh", os.X_OK)
+    wait, status = (part.split(">")[0].strip().removesuffix("2") for part in after.split("&&"))
+    assert parse(wait)["run_id"] == "$(date -u +%F)"
+    assert parse(status)["as_json"] is True
+    for command in (night, after):
+        subprocess.run(["sh", "-n", "-c", command], check=True)
+
+
+@pytest.mark.parametrize("missing", ["CURATOR_CONFIG", "CURATOR_OUTPUT"])
+def test_the_script_says_what_it_needs(missing: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "CURATOR_CONFIG": "a", "CURATOR_OUTPUT": "b"}
+    del environment[missing]
+    run = subprocess.run([DEPLOY / "cron" / "nightly.sh"], env=environment, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert missing in run.stderr
+
+
+def test_the_script_passes_on_the_status_and_names_the_run_by_the_day(tmp_path: Path) -> None:
+    fake = tmp_path / "curator"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 7\n')
+    fake.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "CURATOR_CONFIG": "s3://b/c d.toml",
+        "CURATOR_OUTPUT": "o",
+    }
+    run = subprocess.run([DEPLOY / "cron" / "nightly.sh"], env=environment, capture_output=True, text=True)
+    assert run.returncode == 7
+    given = parse(shlex.join(["curator", *run.stdout.splitlines()]))
+    assert (given["config"], given["output"], given["max_seconds"]) == ("s3://b/c d.toml", "o", 18_000.0)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", given["run_id"])
