@@ -1,4 +1,4 @@
-"""What cron and Airflow are told to run: commands that Curator's own parser takes, named by the day, within a window."""
+"""What cron and Airflow are told to run: commands that Curator's parser takes, named by the day, within a window."""
 
 from __future__ import annotations
 
@@ -81,8 +81,9 @@ def test_the_dag_labels_then_waits_for_the_run_of_its_day(monkeypatch: pytest.Mo
     label, wait, status = dag.tasks
     assert (label.then, wait.then, status.then) == ([wait], [status], [])
     assert all(task.settings["append_env"] for task in dag.tasks), "else curator would not be on the PATH"
-    given = {task.settings["task_id"]: parse(task.settings["bash_command"]) for task in dag.tasks}
-    assert given["label"]["run_id"] == given["wait"]["run_id"] == "{{ ds }}".split()[0]
+    commands = {task.settings["task_id"]: task.settings["bash_command"] for task in dag.tasks}
+    given = {name: parse(command.replace("{{ ds }}", "2026-11-22")) for name, command in commands.items()}
+    assert given["label"]["run_id"] == given["wait"]["run_id"] == "2026-11-22"
     window = timedelta(seconds=given["label"]["max_seconds"])
     assert window < label.settings["execution_timeout"] < dag.settings["dagrun_timeout"]
     assert dag.settings["max_active_runs"] == 1
