@@ -118,6 +118,11 @@ def read_request(config: Config, request: Request, storage: Storage) -> Counting
         return Counting(columns=columns)
     label_sets = {each["name"]: each for each in run["settings"].get("labels", ())}
     named = label_sets.get(request.concepts)
+    if named is None and kinds.get(request.concepts) == "labels":
+        raise ConfigError(
+            f"label set {request.concepts!r} was made before {source}, which does not know its vocabulary; give "
+            f"--concepts FILE --images {request.concepts}"
+        )
     vocabulary = Vocabulary.load(named["vocabulary"] if named else request.concepts)
     recorded = run["digests"].get(f"vocabulary_digest.{request.concepts}") if named else None
     if recorded not in (None, vocabulary.digest):
