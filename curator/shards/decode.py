@@ -11,7 +11,7 @@ from curator.data import Decoded, Preprocess
 from curator.errors import SampleError
 from curator.shards.decode_color import is_turned, to_rgb, upright
 from curator.shards.decode_formats import Format, check_size, format_of, is_cut, open_image
-from curator.shards.decode_jpeg import scaled, whole
+from curator.shards.decode_jpeg import agrees, scaled, whole
 from curator.shards.decode_resize import resize_close, resize_exact
 from curator.shards.decode_warnings import quiet
 from curator.shards.geometry import plan
@@ -66,7 +66,7 @@ class Decoder:
     def _decode(self, data: bytes, format: Format) -> Decoded:
         image = open_image(data, format, self.max_pixels)
         width, height = image.size
-        pixels = self._jpeg(image, data) if self.mode != "exact" and isinstance(image, JpegImageFile) else None
+        pixels = self._jpeg(image, data) if isinstance(image, JpegImageFile) else None
         if pixels is None:
             pixels = self._pixels(image)
         geometry = plan(pixels.shape[1], pixels.shape[0], self.preprocess)
@@ -74,7 +74,7 @@ class Decoder:
         return Decoded(resized, width, height, format)
 
     def _jpeg(self, image: JpegImageFile, data: bytes) -> NDArray[np.uint8] | None:
-        if self.exif_orientation and is_turned(image):
+        if (self.mode == "exact" and not agrees()) or (self.exif_orientation and is_turned(image)):
             return None
         pixels = scaled(image, self.preprocess) if self.mode == "fast" else None
         return whole(image, data) if pixels is None else pixels
