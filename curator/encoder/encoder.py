@@ -16,6 +16,7 @@ from torch import Tensor
 from curator.data import Decoded, Preprocess
 from curator.encoder.batching import Batching
 from curator.encoder.catalog import EMBEDDED
+from curator.encoder.fused import fuse
 from curator.encoder.hardware import DTYPES, choose_device, choose_precision
 from curator.encoder.images import PixelReader
 from curator.encoder.patches import PatchTower
@@ -95,6 +96,8 @@ class Encoder:
         model.to(device=where, dtype=dtype)
         for key, value in scale_and_bias.items():
             setattr(model, key, torch.nn.Parameter(value.float().to(where), requires_grad=False))
+        if where.type == "cpu" and dtype == torch.bfloat16 and not compile:
+            fuse(model.visual)
         shown = f"{name}:{pretrained}" if pretrained else name
         return cls(shown, model, tokenizer, digest=digest, dim=source.config["embed_dim"], compile=compile)
 
