@@ -8,7 +8,7 @@ cuts an image into patches is a matrix product.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -46,16 +46,18 @@ def _fuse_one(module: nn.Module) -> int:
             if type(third := getattr(module, last, None)) is nn.Linear:
                 setattr(module, last, _Linear(third))
             replaced += 1
-    if type(module).__name__ == "ResidualAttentionBlock" and _is_plain(getattr(module, "attn", None)):
-        module.attn = _Attention(module.attn)
+    attention = getattr(module, "attn", None)
+    if type(module).__name__ == "ResidualAttentionBlock" and _is_plain(attention):
+        module.attn = _Attention(attention)
         replaced += 1
-    if _cuts_patches(getattr(module, "conv1", None)):
-        module.conv1 = _Patches(module.conv1)
+    stem = getattr(module, "conv1", None)
+    if _cuts_patches(stem):
+        module.conv1 = _Patches(stem)
         replaced += 1
     return replaced
 
 
-def _is_plain(attention: Any) -> bool:
+def _is_plain(attention: Any) -> TypeGuard[nn.MultiheadAttention]:
     return (
         type(attention) is nn.MultiheadAttention
         and attention.batch_first
@@ -66,7 +68,7 @@ def _is_plain(attention: Any) -> bool:
     )
 
 
-def _cuts_patches(convolution: Any) -> bool:
+def _cuts_patches(convolution: Any) -> TypeGuard[nn.Conv2d]:
     return (
         type(convolution) is nn.Conv2d
         and convolution.kernel_size == convolution.stride != (1, 1)
