@@ -206,7 +206,7 @@ def demo(
 ) -> None:
     """Label the embedded sample shards with the embedded encoder, and show what came out. Needs no network."""
     from curator.console import counts_table, seconds_table
-    from curator.demo import demo_config
+    from curator.demo import FREE, demo_config
     from curator.engine.maintain import verify_output
     from curator.engine.run import label as start
     from curator.storage import open_storage
@@ -216,6 +216,8 @@ def demo(
     summary = _run(lambda observe, stop: start(settings, observe=observe, stop=stop), output, as_json=False)
     counts = count_values(output, open_storage())
     console.print(counts_table("Best label", "label", counts.top1["labels"]))
+    for name, method in FREE.items():
+        console.print(counts_table(f"Best label without a vocabulary ({method})", name, counts.top1[name], limit=8))
     console.print(counts_table("Rejects by reason", "reason", counts.reasons))
     console.print(seconds_table(summary.totals["seconds"]))
     problems = [problem for _, found in verify_output(output, open_storage()) for problem in found]

@@ -40,6 +40,7 @@ from curator.kernels.candidates import words_of as caption_words
 from curator.kernels.metrics import bootstrap
 from curator.storage import Storage, open_storage
 
+BATCH = 64
 ROWS = 2048
 DEFAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "words": ("words", {}),
@@ -72,8 +73,8 @@ def sayable(spec: AnnotatorSpec, annotator: Any, storage: Storage) -> Sequence[s
 
 def said(annotator: Annotator, sample: Sample) -> list[list[str]]:
     rows = []
-    for start in range(0, len(sample.truth), ROWS):
-        part = slice(start, start + ROWS)
+    for start in range(0, len(sample.truth), BATCH):
+        part = slice(start, start + BATCH)
         values = annotator(
             Embeddings(torch.from_numpy(sample.vectors[part]), sample.captions[part], sample.metadata[part])
         )
@@ -139,11 +140,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     extra: dict[str, Any] = json.loads(arguments.options.read_text()) if arguments.options else {}
     storage = open_storage()
     sample = labelled_sample(arguments.run, storage, read_truth(arguments.truth), limit=arguments.limit)
     _, encoder = encoder_of(arguments.run, storage, sample)
+    torch.set_num_threads(arguments.threads)  # opening the encoder has set as many as the run had
     rows: list[dict[str, Any]] = []
     for name, (method, options) in DEFAULTS.items():
         if arguments.only and name not in arguments.only:
