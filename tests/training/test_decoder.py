@@ -57,6 +57,30 @@ def test_a_resumed_training_equals_an_unbroken_one_bit_for_bit(tmp_path: Path) -
     assert same(whole, fresh)
 
 
+def test_a_training_that_dies_on_the_way_ends_with_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(name: str) -> bytes:
+        train(Writer(), NOUNS, TEMPLATES, SMALL, tmp_path / name, tmp_path / f"{name}.safetensors", 3)
+        return (tmp_path / f"{name}.safetensors").read_bytes()
+
+    run, steps = DecoderTrainer.run, list[int]()
+
+    def dying(self: DecoderTrainer, count: int) -> dict[str, float]:
+        steps.append(self.step)
+        if steps.count(6) == 1 and self.step == 6:
+            raise KeyboardInterrupt
+        return run(self, count)
+
+    whole = ended("whole")
+    monkeypatch.setattr(DecoderTrainer, "run", dying)
+    with pytest.raises(KeyboardInterrupt):
+        ended("broken")
+    assert (tmp_path / "broken.safetensors").is_file()  # what there is so far can be tried
+    assert ended("broken") == whole
+    assert steps == [0, 3, 6, 6, 9]
+
+
 def test_lanes_change_nothing_and_the_seed_does(tmp_path: Path) -> None:
     runs = []
     for recipe in (SMALL, dataclasses.replace(SMALL, lanes=1), dataclasses.replace(SMALL, seed=1)):

@@ -18,6 +18,7 @@ from curator.errors import ConfigError
 from curator.free.novic.model import END, Architecture, ObjectDecoder
 
 FORMAT = "curator-novic-1"
+_KEY = "novic"
 EMBEDDED = Path(__file__).parent / "embedded" / "decoder.safetensors"
 """The decoder of the embedded encoder, which ships with the package."""
 
@@ -76,14 +77,16 @@ def to_bytes(trained: Trained) -> bytes:
         raise ConfigError("the decoder's weights do not fit float16; train with a smaller learning rate")
     tensors["spelled"] = padded(trained.spelled, trained.model.architecture.longest - 1).int()
     stated = {
+        "format": FORMAT,
+        "encoder": trained.encoder,
         "architecture": asdict(trained.model.architecture),
         "nouns": trained.nouns,
         "token_ids": trained.token_ids,
         "pieces": trained.pieces,
         "notes": trained.notes,
     }
-    metadata = {name: json.dumps(value, ensure_ascii=False, sort_keys=True) for name, value in stated.items()}
-    return save(tensors, {"format": FORMAT, "encoder": trained.encoder, **metadata})
+    # One entry: safetensors writes several in an order of its own, and equal decoders shall be equal files.
+    return save(tensors, {_KEY: json.dumps(stated, ensure_ascii=False, sort_keys=True)})
 
 
 def from_bytes(data: bytes, source: str) -> Trained:
@@ -93,22 +96,22 @@ def from_bytes(data: bytes, source: str) -> Trained:
 
     try:
         size = int.from_bytes(data[:8], "little")
-        stated = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+        stated = json.loads(json.loads(data[8 : 8 + size]).get("__metadata__", {}).get(_KEY, "{}"))
         if stated.get("format") != FORMAT:
             raise ValueError(f"its format is {stated.get('format')!r}, not {FORMAT!r}")
         tensors = load(data)
-        model = ObjectDecoder(Architecture(**json.loads(stated["architecture"])))
+        model = ObjectDecoder(Architecture(**stated["architecture"]))
         weights = {name[6:]: value.float() for name, value in tensors.items() if name.startswith("model.")}
         model.load_state_dict(weights)
         spelled = tuple(tuple(number for number in row if number != END) for row in tensors["spelled"].tolist())
         return Trained(
             model.eval().requires_grad_(False),
             stated["encoder"],
-            tuple(json.loads(stated["nouns"])),
+            tuple(stated["nouns"]),
             spelled,
-            tuple(json.loads(stated["token_ids"])),
-            tuple(json.loads(stated["pieces"])),
-            json.loads(stated["notes"]),
+            tuple(stated["token_ids"]),
+            tuple(stated["pieces"]),
+            stated["notes"],
         )
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ConfigError(f"decoder {source} cannot be used: {error}; make it with jobs/train_decoder.py") from error
