@@ -108,15 +108,20 @@ class Embeddings:
     sizes: Sequence[tuple[int, int] | None] = ()
     pixels: Sequence[NDArray[np.uint8]] | None = None
     patches: Tensor | None = None
+    further: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpec:
-    """A column that a head adds to every row: name, kind (the schema maps kinds to types) and description."""
+    """A column that a head adds to every row: name, kind (the schema maps kinds to types) and description.
+
+    ``size`` is how many numbers a vector has; 0 as long as its encoder is not known.
+    """
 
     name: str
-    kind: Literal["labels", "flag", "score", "count", "text", "entities", "strings"]
+    kind: Literal["labels", "flag", "score", "count", "text", "entities", "strings", "vector"]
     description: str
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ class EntityTag:
 
 
 # labels -> Labels; flag -> bool [B]; score -> float32 [B] (NaN = null); count -> int64 [B] (negative = null);
-# text -> B texts or None; entities, strings -> a sequence of B sequences
+# text -> B texts or None; entities, strings -> a sequence of B sequences; vector -> [B, size]
 ColumnValues: TypeAlias = (
     "Labels | NDArray[Any] | Sequence[Sequence[EntityTag]] | Sequence[Sequence[str]] | Sequence[str | None]"
 )

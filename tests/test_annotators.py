@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.annotators import AnnotatorSpec, TextVectors, method_of
@@ -30,6 +30,7 @@ class Counting:
 WORDS = st.text(alphabet="abcdefgh", min_size=1, max_size=2)
 
 
+@settings(deadline=None)
 @given(batches=st.lists(st.lists(WORDS, max_size=20), max_size=12), slots=st.integers(1, 30))
 def test_vectors_are_those_of_the_encoder_whatever_is_kept(batches: list[list[str]], slots: int) -> None:
     encoder = Counting()

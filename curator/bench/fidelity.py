@@ -14,7 +14,7 @@ from curator.shards.decode import Decoder
 
 if TYPE_CHECKING:
     from curator.encoder import Encoder
-    from curator.engine.annotations import Opened
+    from curator.engine.encoders import Opened
 
 
 @dataclass(frozen=True, slots=True)

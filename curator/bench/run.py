@@ -30,8 +30,9 @@ from curator.bench.stages import (
 )
 from curator.config import Config
 from curator.encoder import Encoder
-from curator.engine.annotations import Opened, open_annotations
+from curator.engine.annotations import open_annotations
 from curator.engine.compose import lanes_of, open_encoder, plan_worker, storage_of
+from curator.engine.encoders import Opened, open_further
 from curator.engine.fleet import WorkerReady
 from curator.engine.progress import Progress
 from curator.engine.run import label
@@ -104,13 +105,17 @@ def run_bench(
     plan = plan_worker(config)
     say("loading the encoder")
     encoder = open_encoder(config)
-    heads = open_annotations(plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=plan.cores)
+    heads = open_annotations(
+        plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=plan.cores,
+        further=open_further(config, encoder, plan.annotations.encoders),
+    )  # fmt: skip
     samples = take_samples(shards, storage, images)
     if not samples:
         raise ConfigError(f"{', '.join(config.input.urls)}: no sample with an image in {len(shards)} shards")
     say("measuring the stages alone")
     stages, read_mb_per_s = _stages(config, encoder, heads, samples, shards, limit_s, plan.cores)
-    label_sets = heads[: len(plan.annotations.label_sets)]
+    sets = {spec.name for spec in plan.annotations.label_sets}
+    label_sets = [each for each in heads if each.name in sets]  # a further encoder's are not told apart by ours
     fidelity = compare_modes(encoder, label_sets, images_of(samples), config.encoder.batch_size)
     del encoder
     say(f"running the whole job over {len(shards)} shards")

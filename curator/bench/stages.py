@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from curator.encoder import Encoder
-    from curator.engine.annotations import Opened
+    from curator.engine.encoders import Opened
 
 REPEATS = 3
 _WIDTH, _HEIGHT = 512, 384

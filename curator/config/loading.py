@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from curator.config.sections import AnnotatorConfig, Config, LabelSetConfig, Section
+from curator.config.sections import AnnotatorConfig, Config, FurtherEncoderConfig, LabelSetConfig, Section
 from curator.errors import ConfigError
 from curator.storage.urls import redact_text
 
@@ -117,7 +117,8 @@ def _explain(item: Any, source: str) -> str:
 
 
 _ITEMS: dict[str, type[Section]] = {
-    "labels": LabelSetConfig, "free": AnnotatorConfig, "entities": AnnotatorConfig, "scores": AnnotatorConfig,
+    "encoders": FurtherEncoderConfig, "labels": LabelSetConfig,
+    "free": AnnotatorConfig, "entities": AnnotatorConfig, "scores": AnnotatorConfig,
 }  # fmt: skip
 
 

@@ -73,6 +73,15 @@ class EncoderConfig(Section):
     cache_dir: str | None = Field(None, description="where weights and text banks are kept; ~/.cache/curator")
 
 
+class FurtherEncoderConfig(Section):
+    """One more encoder that sees the same pixels: its embeddings in a column of its own, on the same device."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]*$", description="its column is NAME_embedding; label sets name it so")
+    encoder: str = Field(description="as encoder.name")
+    pretrained: str | None = Field(None, description="as encoder.pretrained")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
 class DecodeConfig(Section):
     """How image bytes become pixels."""
 
@@ -97,6 +106,7 @@ class LabelSetConfig(Section):
     min_margin: float = Field(0.0, ge=0.0, le=1.0)
     options: dict[str, Any] = Field(default_factory=dict, description="the head's own: see curator/labels/README.md")
     abstain: dict[str, Any] = Field(default_factory=dict, description="score, threshold: a column NAME_ood")
+    encoder: str = Field("", description="one of [[encoders]] by its name, instead of the run's own")
 
 
 class AnnotatorConfig(Section):
@@ -105,6 +115,7 @@ class AnnotatorConfig(Section):
     name: str = Field(description="what its columns begin with")
     method: str = Field(description="see the README of curator/free, curator/entities or curator/scores")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own")
+    encoder: str = Field("", description="one of [[encoders]] by its name, instead of the run's own")
 
 
 class RunConfig(Section):
@@ -164,6 +175,7 @@ class Config(Section):
     storage: StorageConfig = StorageConfig()
     encoder: EncoderConfig = EncoderConfig()
     decode: DecodeConfig = DecodeConfig()
+    encoders: tuple[FurtherEncoderConfig, ...] = ()
     labels: tuple[LabelSetConfig, ...] = ()
     free: tuple[AnnotatorConfig, ...] = ()
     entities: tuple[AnnotatorConfig, ...] = ()
@@ -187,12 +199,14 @@ class Config(Section):
         So are the annotators, which say themselves what shapes their columns.
         """
         files = {"vocabulary", "templates", "options", "abstain"}
+        further = {"encoders": [each.model_dump() for each in self.encoders]} if self.encoders else {}
         decode = self.decode.model_dump(include={"mode", "max_pixels", "exif_orientation"})
         encoder = self.encoder.model_dump(include={"name", "pretrained", "precision"})
         return {
             "input": self.input.model_dump(include={"caption", "salvage", "max_member_bytes", "max_text_bytes"}),
             "output": self.output.model_dump(include={"embedding_dtype"}),
             "encoder": encoder,
+            **further,
             "decode": decode,
             "labels": [label_set.model_dump(exclude=files) for label_set in self.labels],
         }

@@ -15,6 +15,7 @@ from curator.config import Config, digest_of
 from curator.data import Shard
 from curator.engine.annotations import Annotations, open_annotations, read_annotations
 from curator.engine.compose import cores_of, open_encoder, storage_of
+from curator.engine.encoders import open_further
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger
 from curator.engine.preview import Preview, preview, preview_label
@@ -97,7 +98,7 @@ def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[Relabe
     if run is None:
         raise ConfigError(f"{source}: no run has begun here (no _ledger/run.json); give the output of a run")
     digests = run["digests"]
-    settled = _with_encoder(config, run["settings"]["encoder"], digests["precision"])
+    settled = _with_encoder(config, run["settings"], digests["precision"])
     annotations = read_annotations(settled, storage)
     if not annotations:
         raise ConfigError(
@@ -122,7 +123,7 @@ def encoder_of_run(config: Config, storage: Storage) -> Encoder:
     if run is None:
         raise ConfigError(f"{config.input.run}: no run has begun here (no _ledger/run.json); give the output of a run")
     digests = run["digests"]
-    encoder = open_encoder(_with_encoder(config, run["settings"]["encoder"], digests["precision"]))
+    encoder = open_encoder(_with_encoder(config, run["settings"], digests["precision"]))
     if encoder.digest != digests["encoder_digest"]:
         raise ConfigError(
             f"{config.input.run}: its embeddings were made by an encoder with the digest {digests['encoder_digest']}, "
@@ -132,13 +133,17 @@ def encoder_of_run(config: Config, storage: Storage) -> Encoder:
 
 
 def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> Config:
-    """The config with the run's encoder where it names none, at the run's precision where it does not say."""
+    """The config with the run's encoders where it names none, at the run's precision where it does not say.
+
+    ``recorded`` are the settings of the run.
+    """
     encoder = config.encoder.model_dump()
     if "name" not in config.encoder.model_fields_set:
-        encoder |= {name: recorded[name] for name in ("name", "pretrained")}
+        encoder |= {name: recorded["encoder"][name] for name in ("name", "pretrained")}
     if encoder["precision"] == "auto":
         encoder["precision"] = precision
-    return Config.model_validate({**config.model_dump(), "encoder": encoder})
+    further = config.model_dump()["encoders"] or recorded.get("encoders", ())
+    return Config.model_validate({**config.model_dump(), "encoder": encoder, "encoders": further})
 
 
 def source_shards(config: Config, storage: Storage) -> Iterator[Shard]:
@@ -167,15 +172,21 @@ def wire_relabel(plan: RelabelPlan, encoder: Encoder, storage: Storage) -> Relab
             f"{config.input.run}: its embeddings were made by an encoder with the digest {plan.encoder_digest}, the "
             f"text of the labels would be by {encoder.name} ({encoder.digest}); name the encoder of that run"
         )
+    further = open_further(config, encoder, plan.annotations.used_encoders)
+    for name, other in further.items():
+        if other.digest != plan.shaping["source"].get(f"encoder_digest.{name}"):
+            raise ConfigError(f"{config.input.run}: has no embeddings of {other.name} ({other.digest}) as {name!r}")
     heads = open_annotations(
-        plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=cores_of(config)
-    )
+        plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=cores_of(config),
+        further=further, embeds=False,
+    )  # fmt: skip
     return RelabelWorker(
         storage=storage,
         device=encoder.device,
         heads=heads,
-        columns=plan.annotations.columns,
+        columns=[column for each in heads for column in each.columns],
         provenance={
+            **{name: digest for name, digest in plan.shaping["source"].items() if name.startswith("encoder_digest.")},
             **plan.annotations.provenance(heads),
             "encoder_digest": encoder.digest,
             "precision": plan.precision,
@@ -188,6 +199,7 @@ def wire_relabel(plan: RelabelPlan, encoder: Encoder, storage: Storage) -> Relab
             output=config.output.url,
             encoder_digest=plan.encoder_digest,
             label_sets=plan.annotations.names,
+            further={name: other.digest for name, other in further.items()},
             row_group_rows=config.output.row_group_rows,
         ),
     )

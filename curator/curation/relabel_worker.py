@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ from curator.kernels.vectors import l2_normalize
 from curator.storage import Storage
 from curator.tables.columns import ColumnBuilder
 from curator.tables.readers import Part, part_url, vectors
-from curator.tables.schema import STATUS_OK, change_columns, field_kind
+from curator.tables.schema import EMBEDDING, STATUS_OK, change_columns, field_kind
 from curator.tables.sink import PartWriter
 
 if TYPE_CHECKING:
@@ -41,12 +41,16 @@ _SET_KEYS = ("vocabulary_digest.", "head_digest.")
 
 @dataclass(frozen=True, slots=True)
 class RelabelSettings:
-    """The numbers and names of a relabelling worker. ``batch_rows`` rows at a time go through the heads."""
+    """The numbers and names of a relabelling worker. ``batch_rows`` rows at a time go through the heads.
+
+    ``further`` maps further encoders whose embeddings are labelled, too, to their digests.
+    """
 
     source: str
     output: str
     encoder_digest: str
     label_sets: tuple[str, ...]
+    further: Mapping[str, str] = field(default_factory=dict)
     batch_rows: int = 4096
     row_group_rows: int = 8192
 
@@ -149,6 +153,9 @@ class RelabelWorker:
                 f"{part.url}: its embeddings are of encoder {part.footer.get('encoder')} ({found}), not of the run's "
                 f"({self._settings.encoder_digest}); label its shard again"
             )
+        for name, digest in self._settings.further.items():
+            if part.footer.get(f"encoder_digest.{name}") != digest:
+                raise ShardError(f"{part.url}: its {name}_embedding is not of the run's encoder; label its shard again")
         if part.footer.get("shard_url") != lease.shard.url:
             raise ShardError(f"{part.url}: is the part of {part.footer.get('shard_url')}, not of {lease.shard.url}")
 
@@ -157,10 +164,10 @@ class RelabelWorker:
         sets = [key.partition(".")[2] for key in part.footer if key.startswith("head_digest.")]
         sets.sort(key=len, reverse=True)  # a column belongs to the set with the longest name that begins its own
         replaced = []
-        for field in part.schema:
-            owner = next((name for name in sets if field.name == name or field.name.startswith(f"{name}_")), None)
-            if field_kind(field) and owner in self._settings.label_sets:
-                replaced.append(field.name)
+        for column in part.schema:
+            owner = next((name for name in sets if column.name == name or column.name.startswith(f"{name}_")), None)
+            if field_kind(column) and owner in self._settings.label_sets:
+                replaced.append(column.name)
         return replaced
 
     def _footer(self, part: Part) -> dict[str, str]:
@@ -194,7 +201,9 @@ class RelabelWorker:
             captions = batch.column("caption").take(pa.array(places)).to_pylist()
             metadata = batch.column("metadata").take(pa.array(places)).to_pylist()
             width, height = (batch.column(name).take(pa.array(places)).to_pylist() for name in ("width", "height"))
-            embeddings = Embeddings(unit, captions, metadata, list(zip(width, height, strict=True)))
+            further = {name: self._vectors(batch, ok, f"{name}_embedding") for name in self._settings.further}
+            sizes = list(zip(width, height, strict=True))
+            embeddings = Embeddings(unit, captions, metadata, sizes, further=further)
             with self._head_lock:
                 for head in self._heads:
                     made.update(head(embeddings))
@@ -202,17 +211,17 @@ class RelabelWorker:
             made = {name: _spread(values, picked, ok) for name, values in made.items()}
         new = {column.name for column in self._columns}
         arrays = [
-            (builder.head(field, made[field.name], ok) if made else pa.nulls(len(ok), field.type))
-            if field.name in new
-            else batch.column(field.name)
-            for field in schema
+            (builder.head(column, made[column.name], ok) if made else pa.nulls(len(ok), column.type))
+            if column.name in new
+            else batch.column(column.name)
+            for column in schema
         ]
         progress.passed("label")
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _vectors(self, batch: pa.RecordBatch, ok: NDArray[np.bool_]) -> Tensor:
+    def _vectors(self, batch: pa.RecordBatch, ok: NDArray[np.bool_], column: str = EMBEDDING) -> Tensor:
         """The embeddings of the rows that are ok, float32 of unit norm, on the device."""
-        stored = torch.from_numpy(np.ascontiguousarray(vectors(batch)[ok]))
+        stored = torch.from_numpy(np.ascontiguousarray(vectors(batch, column)[ok]))
         # What was rounded to float16 is of unit norm no more; what was stored in float32 is as the encoder gave it.
         unit = l2_normalize(stored) if stored.dtype == torch.float16 else stored
         return unit.to(self._device)

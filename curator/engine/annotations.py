@@ -6,13 +6,15 @@ Reads their specs for the driver and opens them in a worker; knows no method.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from curator.annotators import AnnotatorSpec, DeviceEncoder, Means, TextVectors, method_of
+from curator.annotators import AnnotatorSpec, DeviceEncoder, Means, TextVectors, method_of, nearest
 from curator.config import AnnotatorConfig, Config, LabelSetConfig, digest_of
-from curator.data import ColumnSpec, ColumnValues, Embeddings
+from curator.data import ColumnSpec
+from curator.engine.encoders import Further, FurtherEncoder, Opened, embedding_column, further_provenance
 from curator.entities import METHODS as ENTITIES
 from curator.errors import ConfigError
 from curator.free import METHODS as FREE
@@ -28,33 +30,26 @@ if TYPE_CHECKING:
 METHODS: Mapping[str, Mapping[str, type[Annotator]]] = {"free": FREE, "entities": ENTITIES, "scores": SCORES}
 
 
-class Opened(Protocol):
-    """What heads and annotators have in common once they are ready."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def columns(self) -> tuple[ColumnSpec, ...]: ...
-
-    def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Annotations:
     """The specs of a run, with every file that they name read: picklable, for workers to open.
 
-    ``others`` are those of the sections of ``METHODS``, each with the name of its section.
+    ``others`` are those of the sections of ``METHODS``, each with the name of its section. ``encoders`` are the names
+    of further encoders, ``scored_by`` says which of them scores what, by name; what it lacks the run's own scores.
     """
 
     label_sets: tuple[LabelSetSpec, ...]
     others: tuple[tuple[str, AnnotatorSpec], ...]
+    encoders: tuple[str, ...] = ()
+    scored_by: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.label_sets or self.others)
+
+    @property
+    def used_encoders(self) -> tuple[str, ...]:
+        """The further encoders that score something."""
+        return tuple(name for name in self.encoders if name in self.scored_by.values())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,10 +57,11 @@ class Annotations:
 
     @property
     def columns(self) -> list[ColumnSpec]:
-        """The columns that they will add to every row, known without an encoder."""
+        """The columns that they will add to every row, known without an encoder (but for the size of vectors)."""
+        embeddings = ([embedding_column(name)] for name in self.encoders)
         heads = (head_columns(spec) for spec in self.label_sets)
         others = (METHODS[section][spec.method].columns_of(spec) for section, spec in self.others)
-        return list(chain.from_iterable((*heads, *others)))
+        return list(chain.from_iterable((*embeddings, *heads, *others)))
 
     @property
     def needs(self) -> frozenset[str]:
@@ -77,6 +73,8 @@ class Annotations:
         sections: dict[str, list[dict[str, Any]]] = {}
         for section, spec in self.others:
             shape = {"name": spec.name, "method": spec.method, "options": digest_of(dict(spec.options))}
+            if spec.name in self.scored_by:
+                shape["encoder"] = self.scored_by[spec.name]
             sections.setdefault(section, []).append(shape)
         labels = [
             {
@@ -104,29 +102,37 @@ class Annotations:
         """What a footer says of them: ``vocabulary_digest.NAME`` of label sets, ``head_digest.NAME`` of all."""
         return {
             **{f"vocabulary_digest.{spec.name}": spec.vocabulary.digest for spec in self.label_sets},
-            **{f"head_digest.{each.name}": each.digest for each in opened},
+            **{f"head_digest.{each.name}": each.digest for each in scorers_of(opened)},
+            **further_provenance(opened),
         }
 
 
 def read_annotations(config: Config, storage: Storage) -> Annotations:
     """The config's label sets and annotators, read. ConfigError names the file and line at fault, or a name in use."""
-    label_sets = tuple(_label_set(settings) for settings in config.labels)
+    label_sets = tuple(_label_set(settings, storage) for settings in config.labels)
     sections: dict[str, tuple[AnnotatorConfig, ...]] = {name: getattr(config, name) for name in METHODS}
     others = tuple(
         (section, _annotator(section, settings, storage)) for section, all_ in sections.items() for settings in all_
     )
-    annotations = Annotations(label_sets, others)
-    twice = sorted({name for name in annotations.names if annotations.names.count(name) > 1})
+    named: list[LabelSetConfig | AnnotatorConfig] = [*config.labels, *chain.from_iterable(sections.values())]
+    names = [*(each.name for each in named), *(each.name for each in config.encoders)]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"two of the run's label sets and annotators are named {twice[0]!r}: give each its own name")
-    return annotations
+    encoders = tuple(each.name for each in config.encoders)
+    for each in named:
+        if each.encoder and each.encoder not in encoders:
+            raise ConfigError(
+                f"{each.name!r}: encoder {each.encoder!r} is none of [[encoders]]; {nearest(each.encoder, encoders)}"
+            )
+    return Annotations(label_sets, others, encoders, {each.name: each.encoder for each in named if each.encoder})
 
 
-def _label_set(settings: LabelSetConfig) -> LabelSetSpec:
+def _label_set(settings: LabelSetConfig, storage: Storage) -> LabelSetSpec:
     return read_spec(
         LabelSetSpec(
             name=settings.name,
-            vocabulary=Vocabulary.load(settings.vocabulary),
+            vocabulary=Vocabulary.load(settings.vocabulary, storage),
             templates=template_set(settings.templates),
             head=settings.head,
             family=settings.family,
@@ -145,10 +151,38 @@ def _annotator(section: str, settings: AnnotatorConfig, storage: Storage) -> Ann
 
 
 def open_annotations(
-    annotations: Annotations, encoder: DeviceEncoder, storage: Storage, *, cache_dir: str | None, cores: int
+    annotations: Annotations,
+    encoder: DeviceEncoder,
+    storage: Storage,
+    *,
+    cache_dir: str | None,
+    cores: int,
+    further: Mapping[str, FurtherEncoder] = MappingProxyType({}),
+    embeds: bool = True,
 ) -> list[Opened]:
-    """Every head and annotator of a run, ready to be called. Raises ConfigError."""
-    heads = prepare_heads(annotations.label_sets, encoder, cache_dir=cache_dir)
-    means = Means(encoder, TextVectors(encoder), storage, cache_dir, cores)
-    others = [METHODS[section][spec.method].open(spec, means) for section, spec in annotations.others]
-    return [*heads, *others]
+    """Every head and annotator of a run, ready to be called: those of ``encoder``, then the ``further`` ones by name.
+
+    ``embeds``: further encoders embed pixels; otherwise their vectors are given. Raises ConfigError.
+    """
+
+    def scorers(name: str, own: DeviceEncoder) -> list[Opened]:
+        by = annotations.scored_by
+        label_sets = [spec for spec in annotations.label_sets if by.get(spec.name, "") == name]
+        heads = prepare_heads(label_sets, own, cache_dir=cache_dir)
+        means = Means(own, TextVectors(own), storage, cache_dir, cores)
+        others = [
+            METHODS[section][spec.method].open(spec, means)
+            for section, spec in annotations.others
+            if by.get(spec.name, "") == name
+        ]
+        return [*heads, *others]
+
+    return [
+        *scorers("", encoder),
+        *(Further(name, other, scorers(name, other), embeds=embeds) for name, other in further.items()),
+    ]
+
+
+def scorers_of(opened: Sequence[Opened]) -> list[Opened]:
+    """All heads and annotators, those of further encoders among them."""
+    return [each for one in opened for each in (one.scorers if isinstance(one, Further) else (one,))]

@@ -66,6 +66,8 @@ class Block:
                 self._columns[column.name] = np.full(capacity, np.nan, np.float32)
             elif column.kind == "count":
                 self._columns[column.name] = np.full(capacity, -1, np.int64)
+            elif column.kind == "vector":
+                self._columns[column.name] = np.zeros((capacity, column.size), np.float32)
             elif column.kind == "text":
                 self._columns[column.name] = [None] * capacity
             else:

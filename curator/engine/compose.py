@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from curator.config import Config, digest_of, load_config
 from curator.engine.annotations import Annotations, open_annotations, read_annotations
+from curator.engine.encoders import open_further
 from curator.errors import ConfigError, CuratorError
 from curator.storage import Router, Storage, StorageOptions, open_storage
 from curator.tables.schema import SCHEMA_VERSION
@@ -140,8 +141,11 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
     from curator.tables.schema import build_schema
 
     config = plan.config
-    heads = open_annotations(plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=plan.cores)
-    columns = plan.annotations.columns
+    heads = open_annotations(
+        plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=plan.cores,
+        further=open_further(config, encoder, plan.annotations.encoders),
+    )  # fmt: skip
+    columns = [column for each in heads for column in each.columns]
     decode, threads = _decode(config, encoder.preprocess, plan.cores)
     lanes = lanes_of(config, encoder, plan.cores)
     settings = WorkerSettings(
@@ -187,7 +191,7 @@ def run_digests(provenance: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in provenance.items()
-        if name in shared or name.startswith(("vocabulary_digest.", "head_digest."))
+        if name in shared or name.startswith(("vocabulary_digest.", "head_digest.", "encoder_digest."))
     }
 
 

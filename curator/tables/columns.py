@@ -65,7 +65,7 @@ class ColumnBuilder:
             raise ValueError(
                 f"{n} records need ok [{n}] and vectors [{n}, {dim}], not {ok.shape}, {rows.vectors.shape}"
             )
-        arrays = [*self._fixed(rows, ok), self._embedding(rows.vectors, ok)]
+        arrays = [*self._fixed(rows, ok), _vectors(self.schema.field(EMBEDDING).type, rows.vectors, ok)]
         extra = set(rows.annotations) - {field.name for field in self._heads}
         if extra:
             raise ValueError(f"annotations {sorted(extra)} are not columns of the schema")
@@ -101,16 +101,6 @@ class ColumnBuilder:
             pa.array([record.metadata for record in records], pa.binary()),
         ]
 
-    def _embedding(self, vectors: NDArray[np.float32], ok: NDArray[np.bool_]) -> pa.Array:
-        type_ = self.schema.field(EMBEDDING).type
-        dtype = np.float16 if type_.value_type == pa.float16() else np.float32
-        if ok.all():
-            values = pa.array(np.ascontiguousarray(vectors, dtype=dtype).reshape(-1))
-        else:  # what stands in a rejected row is undefined, and must not reach a cast or the file
-            kept = np.where(ok[:, None], vectors, np.float32(0)).astype(dtype)
-            values = pa.array(kept.reshape(-1), mask=np.repeat(~ok, type_.list_size))
-        return pa.FixedSizeListArray.from_arrays(values, type=type_)
-
     def head(self, field: pa.Field, values: ColumnValues, ok: NDArray[np.bool_]) -> pa.Array:
         """One head's column of n rows, null where not ``ok``. Raises ``ValueError`` where they do not fit."""
         kind = field_kind(field)
@@ -124,6 +114,8 @@ class ColumnBuilder:
         if kind == "score":
             scores = np.asarray(values, dtype=np.float32)
             return pa.array(scores, mask=~ok | np.isnan(scores))
+        if kind == "vector":
+            return _vectors(field.type, np.asarray(values, dtype=np.float32), ok)
         if kind == "count":
             counts = np.asarray(values, dtype=np.int64)
             return pa.array(counts, mask=~ok | (counts < 0))
@@ -160,6 +152,17 @@ class ColumnBuilder:
         if kept is None or kept[0] is not names:
             kept = self._names[column, part] = (names, _texts(names))
         return kept[1]
+
+
+def _vectors(type_: pa.DataType, vectors: NDArray[np.float32], ok: NDArray[np.bool_]) -> pa.Array:
+    """Vectors [n, D] as fixed-size lists of ``type_``; those of rows that are not ok are lists of nulls."""
+    dtype = np.float16 if type_.value_type == pa.float16() else np.float32
+    if ok.all():
+        values = pa.array(np.ascontiguousarray(vectors, dtype=dtype).reshape(-1))
+    else:  # what stands in a rejected row is undefined, and must not reach a cast or the file
+        kept = np.where(ok[:, None], vectors, np.float32(0)).astype(dtype)
+        values = pa.array(kept.reshape(-1), mask=np.repeat(~ok, type_.list_size))
+    return pa.FixedSizeListArray.from_arrays(values, type=type_)
 
 
 def _texts(texts: Sequence[str | None]) -> pa.Array:

@@ -152,9 +152,9 @@ def scan(
         raise ConfigError(f"{output_url}: holds no part-*.parquet; give the output of a run")
 
 
-def vectors(batch: pa.RecordBatch) -> NDArray[np.floating[Any]]:
+def vectors(batch: pa.RecordBatch, name: str = EMBEDDING) -> NDArray[np.floating[Any]]:
     """The embeddings of a batch as [n, D] in the part's dtype, row for row; NaN where rejected."""
-    column = batch.column(EMBEDDING)
+    column = batch.column(name)
     size = column.type.list_size
     values = column.values.slice(column.offset * size, len(column) * size)
     matrix: NDArray[np.floating[Any]] = values.to_numpy(zero_copy_only=False).reshape(-1, size)

@@ -115,7 +115,10 @@ def build_schema(dim: int, embedding_dtype: str, columns: Sequence[ColumnSpec]) 
     fields.append(
         _field(EMBEDDING, embedding, True, "Image embedding of unit norm; all its numbers null when rejected")
     )
-    fields += [_field(c.name, KIND_TYPES[c.kind], True, c.description, c.kind) for c in columns]
+    for column in columns:
+        vector = pa.list_(embedding.value_field, column.size or dim)
+        type_ = vector if column.kind == "vector" else KIND_TYPES[column.kind]
+        fields.append(_field(column.name, type_, True, column.description, column.kind))
     return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION)})
 
 

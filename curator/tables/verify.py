@@ -13,7 +13,7 @@ from curator.data import sample_id
 from curator.errors import NotFoundError
 from curator.storage.base import Storage
 from curator.tables.readers import Part, PartError, open_part, vectors
-from curator.tables.schema import EMBEDDING, NULLABLE_KINDS, STATUS_OK, STATUS_REJECTED, field_kind
+from curator.tables.schema import EMBEDDING, NULLABLE_KINDS, STATUS_OK, STATUS_REJECTED, columns_of_kind, field_kind
 
 # Rounding 1,000 numbers to float16 moves the norm by at most 2**-11.
 _NORM_TOLERANCE = 1e-3
@@ -84,8 +84,9 @@ def _checks(batch: pa.RecordBatch, start: int, shard_url: str) -> Iterator[tuple
     ok = _numpy(pc.equal(batch.column("status"), STATUS_OK))
     rejected = _numpy(pc.equal(batch.column("status"), STATUS_REJECTED))
     null = {field.name: _numpy(batch.column(field.name).is_null()) for field in batch.schema}
-    embeddings = vectors(batch).astype(np.float32)
-    null[EMBEDDING] |= np.isnan(embeddings).all(axis=1)
+    embeddings = {name: vectors(batch, name).astype(np.float32) for name in _vector_columns(batch.schema)}
+    for name, values in embeddings.items():
+        null[name] |= np.isnan(values).all(axis=1)
     yield "status is neither 'ok' nor 'rejected'", ~(ok | rejected)
     yield "index is not the row's number", batch.column("index").to_numpy() != np.arange(start, start + batch.num_rows)
     shard = batch.column("shard").cast(pa.string())
@@ -94,15 +95,19 @@ def _checks(batch: pa.RecordBatch, start: int, shard_url: str) -> Iterator[tuple
     for name in ("reason", "message"):
         yield f"{name} is missing where rejected", rejected & null[name]
         yield f"{name} is given where ok", ok & ~null[name]
-    yield "embedding is missing where ok", ok & null[EMBEDDING]
-    norms = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
-    far = ~(np.abs(norms - 1) <= _NORM_TOLERANCE)  # so that NaN is far
-    yield "embedding is not of unit norm", far & ~null[EMBEDDING]
+    for name, values in embeddings.items():
+        norms = np.sqrt(np.einsum("nd,nd->n", values, values))
+        far = ~(np.abs(norms - 1) <= _NORM_TOLERANCE)  # so that NaN is far
+        yield f"{name} is not of unit norm", far & ~null[name]
     heads = [field for field in batch.schema if field.name == EMBEDDING or field_kind(field)]
     for field in heads:
         yield f"{field.name} is given where rejected", rejected & ~null[field.name]
-        if field_kind(field) not in NULLABLE_KINDS | {""}:
+        if field_kind(field) not in NULLABLE_KINDS:
             yield f"{field.name} is missing where ok", ok & null[field.name]
+
+
+def _vector_columns(schema: pa.Schema) -> list[str]:
+    return [EMBEDDING, *columns_of_kind(schema, "vector")]
 
 
 def _numpy(flags: pa.Array) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.data import Labels, Reject, Rows
@@ -69,6 +69,7 @@ def test_row_groups_have_the_asked_size(storage: MemoryStorage, output: str) -> 
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [5, 5, 3]
 
 
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=1, max_size=30),
     cuts=st.sets(st.integers(1, 29)),
