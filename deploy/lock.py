@@ -14,7 +14,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 DEPLOY = Path(__file__).parent
-EXTRAS = ("faiss", "fsspec", "otel", "scores")
+EXTRAS = ("faiss", "fsspec", "geo", "onnx", "otel", "scores")
 PLATFORM = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
 CUDA_ONLY = re.compile(r"(nvidia-|cuda-|triton$)")
 TORCH = ("torch", "torchvision")

@@ -103,6 +103,7 @@ class Driver:
 
     def run(self) -> None:
         self._fleet.start()
+        self._tell(None)
         try:
             while not self._scheduler.finished:
                 self._refuse_to_go_on()

@@ -151,7 +151,9 @@ def commands() -> list[list[str]]:
     """The command lines in the manifests that run a script of jobs/."""
     found = [shlex.split(yaml.safe_load((DEPLOY / "rayjob.yaml").read_text())["spec"]["entrypoint"])]
     for container in containers(yaml.safe_load((DEPLOY / "cronjob.yaml").read_text())):
-        found.append(container["args"])
+        (script,) = container["args"]
+        words = shlex.split(script)
+        found.append(words[words.index("python") :])
     return found
 
 

@@ -73,6 +73,8 @@ def test_a_local_run_is_scraped_and_agrees_with_its_receipts(tmp_path: Path, tin
     )
     assert summary.shards["done"] == 3
     assert any(found[("curator_in_flight_shards", output)] > 0 for found in scrapes)
+    assert scrapes[0][("curator_planned_shards", output)] == 4  # from the very beginning
+    assert scrapes[0][("curator_shards_total", output, "done")] == 0
     assert last[("curator_images_per_second", output)] >= 0
     assert 0 <= last[("curator_device_busy_ratio", output)] <= 1
     names = {key[0] for key in last}
@@ -97,6 +99,7 @@ def test_a_port_that_is_taken_ends_the_run_before_it_begins(tmp_path: Path, tiny
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(300)
 def test_a_run_on_ray_is_exported_by_rays_agent(tmp_path: Path, tiny_encoder_dir: Path, ray_cluster: Any) -> None:
     import ray
 

@@ -130,6 +130,7 @@ def test_actors_need_a_place_that_they_reach(tmp_path: Path, tiny_encoder_dir: P
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(300)
 def test_an_estimate_by_actors_leaves_its_scratch_empty(
     tmp_path: Path, tiny_encoder_dir: Path, ray_cluster: Any
 ) -> None:

@@ -61,6 +61,7 @@ def test_the_environment_is_in_nothing_that_a_run_makes(
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(300)
 def test_the_environment_is_in_nothing_that_ray_keeps(
     tmp_path: Path, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: Any
 ) -> None:
