@@ -24,7 +24,7 @@ from curator.engine.compose import storage_of
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger, version_of
 from curator.engine.progress import Progress, Summary
-from curator.engine.run import Work, ignore_progress, run_work
+from curator.engine.run import Work, ignore_progress, learn_conditions, run_work
 from curator.errors import ConfigError, ExistsError, RetryableError
 from curator.kernels.concepts import ConceptTexts
 from curator.scores.noun_table import shipped_nouns
@@ -85,7 +85,7 @@ def plan_count(config: Config, counting: Counting, storage: Storage) -> CountPla
     settings = config.model_dump()
     settings["output"]["url"] = join(output, FOLDER)
     settings["run"]["prune"] = True  # what is no longer in the run must not count
-    return CountPlan(Config.model_validate(settings), counting, run["digests"])
+    return CountPlan(learn_conditions(Config.model_validate(settings), storage), counting, run["digests"])
 
 
 def done_counts(plan: CountPlan, storage: Storage) -> Iterator[pa.Table]:
