@@ -21,7 +21,7 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """The text of each token by itself, with the space where a word begins or ends: put together, they are the text."""
     foreign = getattr(tokenizer, "tokenizer", None)
     if foreign is not None:
-        return [piece.replace("▁", " ") for piece in foreign.convert_ids_to_tokens(list(ids))]
+        return [piece.replace("▁", " ").replace("Ġ", " ") for piece in foreign.convert_ids_to_tokens(list(ids))]
     return [tokenizer.decode([number]) for number in ids]
 
 
