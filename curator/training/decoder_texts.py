@@ -93,10 +93,10 @@ def embed(prompts: Prompts, encoder: TextEncoder, folder: Path) -> npt.NDArray[n
 
 
 class Draws:
-    """Rows and targets of a step, the same for the same seed and step; a fixed share of rows is never drawn.
+    """Rows and targets of a step, the same for the same seed and step.
 
-    Nouns come equally often, whatever the number of their forms. One row of every noun (another template for each) is
-    held out for judging.
+    Nouns come equally often, whatever the number of their forms. One row of every noun, its name in some template, is
+    held out for judging and never drawn (unless there is only one template).
     """
 
     def __init__(self, prompts: Prompts, set_share: float, seed: int) -> None:
