@@ -149,9 +149,10 @@ def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> C
 def source_shards(config: Config, storage: Storage) -> Iterator[Shard]:
     """The shards that are done in the source, each with the size and ETag of its part, in order of shard id.
 
+    ``input.urls`` of the labelling run, which a shared config names, say nothing here; those of a ``partial`` input do.
     A part that is gone although its shard is done has neither: its lease fails and says so.
     """
-    source, wanted = config.input.run, set(config.input.urls)
+    source, wanted = config.input.run, set(config.input.urls if config.input.partial else ())
     entries = {entry.url.rsplit("/", 1)[-1]: entry for entry in parts(source, storage)}
     ledger = Ledger(storage, source)
     newest = {shard_id: versions[-1:] for shard_id, versions in ledger.done().items()}

@@ -46,6 +46,13 @@ def test_same_label_set_gives_the_same_rows(source: Config, tmp_path: Path) -> N
     np.testing.assert_allclose(scores(after), scores(before), rtol=1e-6)
 
 
+def test_the_config_of_the_labelling_run_serves_as_it_is(source: Config, tmp_path: Path) -> None:
+    """Its inputs are those of the other run, and leave out no part of this one."""
+    config = relabel_config(source, tmp_path / "out")
+    shared = config.model_copy(update={"input": config.input.model_copy(update={"urls": source.input.urls})})
+    assert run(shared).shards["done"] == 3
+
+
 def ids(found: pa.Table) -> list[list[str] | None]:
     return [None if row is None else [label["label_id"] for label in row] for row in found["labels"].to_pylist()]
 
