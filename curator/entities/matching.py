@@ -39,13 +39,15 @@ class Matcher:
 
     def __call__(self, caption: str) -> list[Mention]:
         """The mentions in ``caption``, in order. Takes time in proportion to its length."""
+        if caption.isascii():
+            return self._in_ascii(caption.lower())
         words, parts = self._fold(caption)
         key = "".join(parts)
         search, longest, begins = self._search, self._longest, self._begins
         place = free = 0
         found: list[tuple[int, int, int]] = []  # number of the word, characters of the alias' key, alias
         for number, part in enumerate(parts):
-            if place >= free and begins[part]:
+            if place >= free and part and begins[tokens_of(part)[0]]:
                 best = None
                 for best in search(key[place : place + longest]):  # noqa: B007 - the last one is the longest
                     pass
@@ -54,7 +56,30 @@ class Matcher:
                     free = place + length
                     found.append((number, length, best[1]))
             place += len(part)
-        return _located(caption, words, parts, found) if found else []
+        return _located(caption, words, parts, found)
+
+    def _in_ascii(self, caption: str) -> list[Mention]:
+        """The same where every word is one token, which is itself: most captions, and twice as fast."""
+        words = self._fold.ascii_words(caption)
+        key = f" {'  '.join(words)} "
+        search, longest, begins, find = self._search, self._longest, self._begins, caption.find
+        place = free = end = 0
+        mentions: list[Mention] = []
+        first = alias = -1  # of the mention whose last word is still to come
+        for word in words:
+            start = find(word, end)
+            end = start + len(word)
+            if place >= free and begins[word]:
+                best = None
+                for best in search(key[place : place + longest]):  # noqa: B007 - the last one is the longest
+                    pass
+                if best is not None:
+                    free = place + len(best[0])
+                    first, alias = start, best[1]
+            place += len(word) + 2
+            if place == free:
+                mentions.append(Mention(first, end, alias))
+        return mentions
 
 
 def _located(caption: str, words: list[str], parts: list[str], found: list[tuple[int, int, int]]) -> list[Mention]:
@@ -74,16 +99,16 @@ def _located(caption: str, words: list[str], parts: list[str], found: list[tuple
 
 
 class _Begins(dict[str, bool]):
-    """Whether any alias begins with the first token of a part. Most words of a caption are seen again and again."""
+    """Whether any alias begins with a token. Most words of a caption are seen again and again."""
 
     def __init__(self, trie: marisa_trie.Trie) -> None:
-        super().__init__({"": False})
+        super().__init__()
         self._keys: Callable[[str], object] = trie.iterkeys
 
-    def __missing__(self, part: str) -> bool:
+    def __missing__(self, token: str) -> bool:
         if len(self) >= _MOST_CACHED:
             self.clear()
-        begins = next(self._keys(f" {tokens_of(part)[0]} "), None) is not None  # type: ignore[call-overload]
-        if len(part) <= 64:
-            self[part] = begins
+        begins = next(self._keys(f" {token} "), None) is not None  # type: ignore[call-overload]
+        if len(token) <= 64:
+            self[token] = begins
         return begins

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
 from curator.entities.gazetteer import Gazetteer
-from curator.entities.linking import EntityTexts, gazetteer_digest, open_gazetteer
+from curator.entities.linking import EntityTexts, entity_bank, gazetteer_digest, open_gazetteer
 from curator.entities.matching import Matcher
 from curator.entities.ner import open_ner
 from curator.entities.options import flag, number, text, whole
 from curator.errors import ConfigError
 from curator.storage.base import Storage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _THRESHOLDS = Path(__file__).with_name("thresholds.json")
 _CAPTION, _NER = "caption", "ner"
@@ -51,7 +54,7 @@ class MofiAnnotator(Annotator):
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
         {
             "gazetteer", "threshold", "keep", "beta", "descriptions", "max_caption_chars", "max_mentions",
-            "most_candidates", "mentions", "ner", "gazetteer_digest",
+            "most_candidates", "mentions", "ner", "bank", "gazetteer_digest",
         }
     )  # fmt: skip
 
@@ -72,9 +75,13 @@ class MofiAnnotator(Annotator):
 
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> MofiAnnotator:
-        return cls(spec, means, open_gazetteer(spec, means))
+        gazetteer = open_gazetteer(spec, means)
+        settings = _Settings.of(spec)
+        bank = entity_bank(gazetteer, settings.descriptions, means).vectors if settings.bank else None
+        return cls(spec, means, gazetteer, bank)
 
-    def __init__(self, spec: AnnotatorSpec, means: Means, gazetteer: Gazetteer) -> None:
+    def __init__(self, spec: AnnotatorSpec, means: Means, gazetteer: Gazetteer, bank: Tensor | None = None) -> None:
+        """``bank`` has the vectors of all entities of the gazetteer; None takes them from the run's cache of texts."""
         settings = _Settings.of(spec)
         if settings.threshold is None:
             settings = replace(settings, threshold=default_threshold(spec, means.encoder.digest, settings.keep))
@@ -85,7 +92,8 @@ class MofiAnnotator(Annotator):
         self._gazetteer = gazetteer
         self._match = Matcher(gazetteer)
         self._ner = None if settings.ner is None else open_ner(settings.ner)
-        self._vectors = EntityTexts(gazetteer, means, descriptions=settings.descriptions)
+        bank = None if bank is None else bank.to(means.encoder.device)
+        self._vectors = EntityTexts(gazetteer, means.texts, descriptions=settings.descriptions, bank=bank)
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         rows = len(embeddings.captions)
@@ -179,6 +187,7 @@ class _Settings:
     most_candidates: int
     mentions: bool
     ner: str | None
+    bank: bool
 
     @classmethod
     def of(cls, spec: AnnotatorSpec) -> _Settings:
@@ -192,6 +201,7 @@ class _Settings:
             most_candidates=whole(spec, "most_candidates", 4),
             mentions=flag(spec, "mentions", False),
             ner=text(spec, "ner", None),
+            bank=flag(spec, "bank", False),
         )
 
 

@@ -7,11 +7,8 @@ from typing import ClassVar
 
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag, TextBank
-from curator.entities.gazetteer import Gazetteer
-from curator.entities.linking import entity_texts, gazetteer_digest, open_gazetteer
+from curator.entities.linking import entity_bank, gazetteer_digest, open_gazetteer
 from curator.entities.options import flag, needed, number, whole
-from curator.labels.banks import build_bank
-from curator.labels.vocabulary import Label, Vocabulary
 from curator.storage.base import Storage
 
 
@@ -39,7 +36,7 @@ class NearestAnnotator(Annotator):
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> NearestAnnotator:
         gazetteer = open_gazetteer(spec, means)
-        bank = _bank(gazetteer, flag(spec, "descriptions", True), means)
+        bank = entity_bank(gazetteer, flag(spec, "descriptions", True), means)
         return cls(spec, means, bank)
 
     def __init__(self, spec: AnnotatorSpec, means: Means, bank: TextBank) -> None:
@@ -63,13 +60,3 @@ class NearestAnnotator(Annotator):
                 for row, near in zip(scores.tolist(), places.tolist(), strict=True)
             ]
         }
-
-
-def _bank(gazetteer: Gazetteer, descriptions: bool, means: Means) -> TextBank:
-    """The vector of every entity: the mean of those of its name, and its name with its description."""
-    labels = []
-    for row in range(len(gazetteer)):
-        entity = gazetteer.entity(row)
-        name, *more = entity_texts(entity, descriptions)
-        labels.append(Label(entity.entity_id, name, tuple(more)))
-    return build_bank(Vocabulary(tuple(labels)), ("{}",), means.encoder, cache_dir=means.cache_dir)

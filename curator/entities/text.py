@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 INNER = "\x02"
 """Begins a token of Hangul that does not begin a word: an alias may end before a particle, not begin inside a word."""
@@ -46,7 +46,8 @@ class Folder:
 
     def __init__(self) -> None:
         self._find = _pattern().findall
-        self._find_ascii = _pattern_ascii().findall
+        self.ascii_words: Callable[[str], list[str]] = _pattern_ascii().findall
+        """The words of a text in lower-case ASCII, each of which is its only token: five times as fast as the rest."""
         self._seen = _Seen()
 
     def __call__(self, text: str) -> tuple[list[str], list[str]]:
@@ -56,8 +57,8 @@ class Folder:
         many tokens as syllables; others have one, or none where nothing of them can be seen. An alias is mentioned
         where its key begins at the beginning of a part and ends at the end of a token.
         """
-        if text.isascii():  # five times as fast, and the same
-            words: list[str] = self._find_ascii(text.lower())
+        if text.isascii():
+            words = self.ascii_words(text.lower())
             return words, [f" {word} " for word in words]
         words = self._find(text)
         seen = self._seen
