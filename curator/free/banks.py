@@ -42,8 +42,11 @@ def bank_digest(spec: AnnotatorSpec, storage: Storage) -> str:
 
 
 def open_bank(spec: AnnotatorSpec, means: Means) -> Captions:
-    """The bank itself, mapped into memory. ConfigError where another encoder made it than the run's."""
+    """The bank itself, mapped into memory. ConfigError where it was replaced, or made by another encoder."""
     from curator.captions import CaptionBank
 
-    bank = read.text(spec, "bank", EMBEDDED)
-    return CaptionBank.open(bank, means.storage, means.cache_dir, encoder=means.encoder)
+    url, exact = read.text(spec, "bank", EMBEDDED), read.flag(spec, "exact", default=False)
+    bank = CaptionBank.open(url, means.storage, means.cache_dir, encoder=means.encoder, exact=exact)
+    if spec.options.get("bank_digest", bank.digest) != bank.digest:
+        raise read.fault(spec, f"the bank {url} was replaced since the run began; start the run anew")
+    return bank

@@ -30,7 +30,7 @@ _ROWS = 256  # images whose candidates are scored together: the more, the larger
 class Cased(Annotator):
     """Conti et al. 2023: words of the nearest captions, scored by the image and by what the captions have in common."""
 
-    OPTIONS = frozenset({"bank", "captions", "alpha", "tau", "top_k", "template", "pos", "evidence"})
+    OPTIONS = frozenset({"bank", "captions", "alpha", "tau", "top_k", "template", "pos", "evidence", "exact"})
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
@@ -41,6 +41,7 @@ class Cased(Annotator):
         read.template(spec)
         if not is_filter(read.text(spec, "pos", "wordnet")):
             raise read.fault(spec, f"pos is {spec.options['pos']!r}; it must be one of {', '.join(FILTERS)}")
+        read.flag(spec, "exact", default=False)
         cls.columns_of(spec)
         return replace(spec, options={**spec.options, "bank_digest": bank_digest(spec, storage)})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -27,6 +29,14 @@ def test_words_for_what_captions_say() -> None:
     assert isinstance(labels, Labels)
     assert [row[0][0] for row in rows_of(labels)] == ["bicycle", "giraffe"]
     assert "bicycle" in found["free_captions"][0][0]
+
+
+def test_a_bank_that_was_replaced_is_refused() -> None:
+    encoder = Encoder.open(precision="float32")
+    read = Cased.read(spec("cased"), open_storage())
+    other = replace(read, options={**read.options, "bank_digest": "0" * 64})
+    with pytest.raises(ConfigError, match="was replaced since the run began"):
+        Cased.open(other, Means(encoder, TextVectors(encoder), open_storage(), None, 1))
 
 
 def test_a_bank_of_another_encoder_is_refused() -> None:
