@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,13 +33,29 @@ _CANDIDATES = 4  # times k are scored again
 _WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
+@cache
+def _loaded() -> Any:
+    import faiss
+    from threadpoolctl import ThreadpoolController
+
+    # FAISS brings a BLAS of its own, whose threads would spin for each other beside all others of a worker.
+    for library in ThreadpoolController().lib_controllers:
+        if "faiss" in library.filepath and library.user_api == "blas":
+            library.set_num_threads(1)
+    return faiss
+
+
 def faiss_module() -> Any:
+    """FAISS, with threads as torch has them. ConfigError where it is not installed."""
+    import torch
+
     try:
-        import faiss
+        faiss = _loaded()
     except ImportError as error:
         raise ConfigError(
             "an approximate index needs FAISS: pip install 'curator[faiss]', or search exactly"
         ) from error
+    faiss.omp_set_num_threads(torch.get_num_threads())
     return faiss
 
 
@@ -72,8 +89,10 @@ class ApproximateSearch:
 
 
 def rescored(index: Any, queries: Tensor, vectors: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of the index's candidates for ``queries`` [B, D], as ``ApproximateSearch`` gives them."""
     import torch
 
+    faiss_module()
     k = min(k, vectors.shape[0])
     host = queries.float().cpu()
     _, found = index.search(host.numpy(), min(_CANDIDATES * k, vectors.shape[0]))
@@ -108,8 +127,8 @@ def build_index(kind: str, vectors: Tensor, *, queries: int = 256) -> tuple[Any,
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     generator = torch.Generator().manual_seed(_SEED)
     if not index.is_trained:
-        cells = int(factory.partition(",")[0].removeprefix("IVF"))
-        sample = torch.randperm(count, generator=generator)[: max(_TRAINED_ON * cells, _TRAINED_ON * 256)].sort().values
+        cells = int(factory.partition(",")[0].removeprefix("IVF")) if factory.startswith("IVF") else 0
+        sample = torch.randperm(count, generator=generator)[: _TRAINED_ON * max(cells, 256)].sort().values
         index.train(vectors[sample].float().numpy())
     for start in range(0, count, _BLOCK_ROWS):
         index.add(vectors[start : start + _BLOCK_ROWS].float().numpy())

@@ -26,9 +26,12 @@ def words(folder: Path, part: str) -> list[str]:
     return [line.split()[0].replace("_", " ") for line in lines if not line.startswith("  ")]
 
 
-def captions(folder: Path, count: int, seed: int = 0) -> Iterator[str]:
-    nouns, adjectives = words(folder, "noun"), words(folder, "adj")
+def captions(folder: Path, count: int, seed: int = 0, *, most_words: int | None = None) -> Iterator[str]:
+    """Captions of any words, or of ``most_words`` nouns and as many adjectives."""
     draw = random.Random(seed)
+    nouns, adjectives = words(folder, "noun"), words(folder, "adj")
+    if most_words is not None:
+        nouns, adjectives = draw.sample(nouns, most_words), draw.sample(adjectives, most_words)
     for _ in range(count):
         yield draw.choice(SENTENCES).format(
             n=draw.choice(nouns), m=draw.choice(nouns), a=draw.choice(adjectives), y=draw.randint(1950, 2024)
