@@ -1,4 +1,4 @@
-"""Entry point of the main job on a cluster: `ray job submit -- python jobs/label.py --config … --set …`."""
+"""Entry point of the main job on a cluster: `ray job submit -- python jobs/label.py --config PATH_OR_URL --set …`."""
 
 import sys
 

@@ -134,3 +134,14 @@ def test_the_script_passes_on_the_status_and_names_the_run_by_the_day(tmp_path: 
     given = parse(shlex.join(["curator", *run.stdout.splitlines()]))
     assert (given["config"], given["output"], given["max_seconds"]) == ("s3://b/c d.toml", "o", 18_000.0)
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", given["run_id"])
+
+
+@pytest.mark.parametrize("job", ["label", "relabel", "bank"])
+def test_the_jobs_are_commands_on_ray_that_take_settings(job: str) -> None:
+    """The entry points of `ray job submit`; that they run there is shown by ``test_readme_commands.py``."""
+    script = DEPLOY.parent / "jobs" / f"{job}.py"
+    run = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "--config" in run.stdout
+    assert "--set" in run.stdout
+    assert '"--backend", "ray"' in script.read_text()
