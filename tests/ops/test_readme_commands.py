@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from tests.ops.readme import Block, blocks
 from tests.ops.settings import write_settings
 
 ROOT = README.parents[1]
-SECTIONS = ("Submit", "Elastic fleet", "Nightly")
+SECTIONS = ("Submit", "Elastic fleet", "Nightly", "Kubernetes", "Metrics", "Image", "Security", "Cost")
 BLOCKS = [block for block in blocks(README) if block.section in SECTIONS]
 
 
@@ -100,3 +101,25 @@ def test_nightly(job: dict[str, str]) -> None:
     summary = Ledger(open_storage(), environment["CURATOR_OUTPUT"]).summary()
     assert summary is not None
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", summary["run_id"])
+
+
+@pytest.mark.timeout(300)
+def test_metrics(job: dict[str, str]) -> None:
+    scrape, logged = (block.text for block in in_section("Metrics"))
+    environment = {**os.environ, **job, "CURATOR_OUTPUT": job["CURATOR_OUTPUT"] + "-measured"}
+    said = bash(scrape, environment)
+    assert f'curator_planned_shards{{output="{environment["CURATOR_OUTPUT"]}"}} 4.0' in said
+    assert "complete: 4 shards done" in said
+    bash(logged, environment)
+    lines = [json.loads(line) for line in Path(f"{environment['CURATOR_OUTPUT']}.jsonl").read_text().splitlines()]
+    assert sum(line["message"].startswith("shard done") for line in lines) == 4
+
+
+@pytest.mark.timeout(300)
+def test_cost(job: dict[str, str]) -> None:
+    (look,) = (block.text for block in in_section("Cost"))
+    environment = {**os.environ, **job, "CURATOR_OUTPUT": job["CURATOR_OUTPUT"] + "-planned"}
+    said = bash(look, environment)
+    assert said.count("4 to do") == 2
+    assert "hours with 4 workers" in said  # more would have nothing to do
+    assert not Path(environment["CURATOR_OUTPUT"]).exists()
