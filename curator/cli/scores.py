@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from curator.cli.app import AsJson, ConfigPath, Output, Overrides, app, console, load, say, storage_from
 from curator.cli.runs import signals
+
+if TYPE_CHECKING:
+    from curator.curation.concepts import Frequencies
 
 
 @app.command()
@@ -65,20 +68,32 @@ def concepts(
     if found.totals.get("with_image") == 0:
         say("curator: no image shows any of the concepts: are they the labels (by id) of the column --images names?")
     if as_json:
-        stated = {"totals": dict(found.totals), "misalignment": found.misalignment, "written": list(found.written)}
-        typer.echo(json.dumps({**stated, "rare": [row["concept_id"] for row in rarest]}, indent=1))
+        stated = {
+            "totals": dict(found.totals),
+            "misalignment": found.misalignment,
+            "misalignment_of_named": found.misalignment_of_named,
+            "rare": [row["concept_id"] for row in rarest],
+            "written": list(found.written),
+        }
+        typer.echo(json.dumps(stated, indent=1))
         return
-    _show(found.totals, found.misalignment, found.written)
+    _show(found)
 
 
-def _show(totals: object, misalignment: float | None, written: tuple[str, ...]) -> None:
+def _show(found: Frequencies) -> None:
     from curator.console import rows_table
 
-    assert isinstance(totals, dict)
-    console.print(rows_table("Rows of the run", ["rows", "n"], [(name, str(n)) for name, n in totals.items()]))
-    if misalignment is not None:
-        console.print(f"{misalignment:.2%} of captioned rows share no concept with their image", highlight=False)
-    for url in written:
+    console.print(rows_table("Rows of the run", ["rows", "n"], [(name, str(n)) for name, n in found.totals.items()]))
+    if found.misalignment is not None:
+        named = (
+            ""
+            if found.misalignment_of_named is None
+            else f"; of those that name one, {found.misalignment_of_named:.2%}"
+        )
+        console.print(
+            f"{found.misalignment:.2%} of captioned rows share no concept with their image{named}", highlight=False
+        )
+    for url in found.written:
         console.print(url, highlight=False, soft_wrap=True)
 
 
@@ -137,13 +152,13 @@ def percentiles(
     if as_json:
         typer.echo(json.dumps(table.to_pylist(), indent=1))
         return
-    shown = ["column", "by", "n", "null", "min", "p5", "p50", "p95", "max", "threshold"]
+    shown = ["column", *(["by"] if by else []), "n", "null", "p5", "p50", "p95", *(["threshold"] if keep else [])]
     rows = [tuple(_cell(row[name]) for name in shown) for row in table.to_pylist()]
     console.print(rows_table("Percentiles", shown, rows))
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 head_app = typer.Typer(help="Score heads over embeddings: make one of a run, or of a published file.")

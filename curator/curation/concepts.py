@@ -77,6 +77,14 @@ class Frequencies:
             return None
         return 1 - self.totals.get("aligned", 0) / captioned
 
+    @property
+    def misalignment_of_named(self) -> float | None:
+        """The same share of the rows whose caption names a concept: what a small vocabulary does not blur."""
+        named = self.totals.get("with_text", 0)
+        if self.misalignment is None or not named:
+            return None
+        return 1 - self.totals["aligned"] / named
+
 
 def concept_frequencies(
     config: Config,
@@ -196,6 +204,7 @@ def _write(output: str, plan: CountPlan, request: Request, summary: Summary, sto
         **footer,
         "totals": known,
         "misalignment": found.misalignment,
+        "misalignment_of_named": found.misalignment_of_named,
         "files": [Path(url).name for url in written],
     }
     text = json.dumps(stated, indent=1, sort_keys=True) + "\n"

@@ -104,6 +104,8 @@ def assert_exact(output: Path, parts: Sequence[Sequence[Row]], min_score: float 
     assert stated["different_captions"] == len(expected["captions"])
     rate = 1 - expected["totals"]["aligned"] / expected["totals"]["captioned"]
     assert totals["misalignment"] == pytest.approx(rate)
+    named = 1 - expected["totals"]["aligned"] / expected["totals"]["with_text"]
+    assert totals["misalignment_of_named"] == pytest.approx(named)
 
 
 @pytest.fixture(scope="module")
