@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curator import logs
 from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, console, errors, load
 
 if TYPE_CHECKING:
@@ -81,12 +82,14 @@ def _estimate(
     prices: dict[str, float | None],
     scratch: str | None,
 ) -> Forecast:
-    from curator.console import RunDisplay
+    from curator.console import LogDisplay, RunDisplay
     from curator.engine.compose import storage_of
     from curator.engine.estimate import Prices
     from curator.engine.estimate import estimate as start
 
-    with redirect_stdout(sys.stderr), RunDisplay(errors) as display:
+    as_log = logs.current().format == "json"
+    printed = logs.Printed() if as_log else sys.stderr
+    with redirect_stdout(printed), LogDisplay() if as_log else RunDisplay(errors) as display:
         return start(
             settings,
             found.plan.todo,

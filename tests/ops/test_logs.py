@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from curator.data import Lease, Shard
 from curator.logs import LogSettings, Printed, current, of_shard, set_up
 from tests.run.jobs import job_config, write_shards
 
@@ -87,6 +88,27 @@ def test_lines_hide_the_secrets_of_urls(capsys: pytest.CaptureFixture[str]) -> N
         assert "5e1f" not in said
     first = json.loads(said.splitlines()[0])
     assert (first["run"], first["shard"], first["attempt"]) == ("out", "s3://bucket/a.tar", 2)
+
+
+def test_actors_log_as_their_driver_does(capsys: pytest.CaptureFixture[str]) -> None:
+    from curator.engine.backends.ray import _Shell
+
+    class Talkative:
+        provenance: ClassVar[dict[str, str]] = {}
+
+        def process(self, lease: Lease) -> str:
+            logging.getLogger("curator.storage.backoff").warning("storage fault at=%s", lease.shard.url)
+            return "done"
+
+    with fresh_logs(LogSettings(logging.INFO, "json", "s3://bucket/out")):
+        settings = current()
+    with fresh_logs(LogSettings()):  # another process
+        shell = _Shell(Talkative, settings)  # type: ignore[arg-type]
+        shell._worker = Talkative()  # type: ignore[assignment]
+        assert shell.process(Lease(Shard("s3://bucket/a.tar"), 3)) == "done"
+        line = json.loads(capsys.readouterr().err)
+    assert (line["run"], line["shard"], line["attempt"]) == ("s3://bucket/out", "s3://bucket/a.tar", 3)
+    assert line["message"] == "storage fault at=s3://bucket/a.tar"
 
 
 def test_what_libraries_print_becomes_lines(capsys: pytest.CaptureFixture[str]) -> None:
