@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from curator.captions.index import ApproximateSearch
-    from curator.captions.search import ExactSearch
-
 logger = logging.getLogger(__name__)
 
 _FINENESS = {"bfloat16": 0, "float16": 1, "float32": 2}
@@ -66,7 +64,7 @@ class CaptionBank:
                 "build the bank again"
             )
         self._texts = _Texts(paths[facts.texts.name], facts.count)
-        self._exact: ExactSearch = ExactSearch(self._vectors, cache)
+        self._exact = ExactSearch(path, cache)
         self._approximate = None if exact or facts.index is None else _index(paths, facts, self._vectors)
 
     @classmethod

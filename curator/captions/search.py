@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import mmap
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,16 @@ _GPU_SHARE = 0.5  # of the free memory of a GPU, for a bank to be kept there
 _TIMEOUT_S = 3600.0
 
 
-def map_rows(path: Path) -> Tensor:
-    """A .npy file of two-byte numbers [N, D] as a tensor over its pages. Copy-on-write, and nothing writes."""
+def map_rows(path: Path, *, scattered: bool = False) -> Tensor:
+    """A .npy file of two-byte numbers [N, D] as a tensor over its pages. Copy-on-write, and nothing writes.
+
+    ``scattered`` tells the system that rows will be read here and there: it then reads no pages ahead.
+    """
     import torch
 
     mapped = np.load(path, mmap_mode="c")
+    if scattered and hasattr(mmap, "MADV_RANDOM"):
+        mapped._mmap.madvise(mmap.MADV_RANDOM)
     if mapped.dtype == np.float16:
         return torch.from_numpy(mapped)
     return torch.from_numpy(mapped.view(np.int16)).view(torch.bfloat16)
@@ -45,15 +51,16 @@ def npy_header(shape: tuple[int, ...], descr: str) -> bytes:
 
 
 class ExactSearch:
-    """The k best rows of ``bank`` float16 [N, D] on the CPU; ``cache`` is where its rounded copy may be kept.
+    """The k best rows of the bank at ``path``, float16 [N, D]; ``cache`` is where its rounded copy may be kept.
 
     A small bank is held in float32. A larger one is sifted in bfloat16 where the CPU multiplies it: that copy, as large
     as the bank, is made once a node, mapped like the bank, and of the bank itself only few pages are then read. On a
     GPU the bank is kept in its memory where that has room.
     """
 
-    def __init__(self, bank: Tensor, cache: Path) -> None:
-        self._bank = bank
+    def __init__(self, path: Path, cache: Path) -> None:
+        self._path = path
+        self._bank = map_rows(path)
         self._cache = cache
         self._ready = False
         self._lock = threading.Lock()
@@ -90,6 +97,8 @@ class ExactSearch:
                 self._bank = self._bank.float()
             elif multiplies_bfloat16():
                 self._coarse = self._rounded()
+                if self._coarse is not None:
+                    self._bank = map_rows(self._path, scattered=True)
             self._ready = True
 
     def _rounded(self) -> Tensor | None:
