@@ -32,8 +32,8 @@ class Words(Annotator):
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
         read.template(spec, "a photo of a {}.")
-        read.whole(spec, "mapped", 15, low=1)
-        read.whole(spec, "neighbours", 20, low=1)
+        read.whole(spec, "mapped", 1, low=1)
+        read.whole(spec, "neighbours", 10, low=1)
         cls.columns_of(spec)
         spec = read_nouns(spec, "words")
         return replace(
@@ -62,8 +62,8 @@ class Words(Annotator):
         self._memory = memory
         self._scale = means.encoder.logit_scale
         self._top_k = min(read.whole(spec, "top_k", 5, low=1), len(words.names))
-        self._mapped = min(read.whole(spec, "mapped", 15, low=1), len(words.names))
-        self._neighbours = read.whole(spec, "neighbours", 20, low=1)
+        self._mapped = min(read.whole(spec, "mapped", 1, low=1), len(words.names))
+        self._neighbours = read.whole(spec, "neighbours", 10, low=1)
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         import torch

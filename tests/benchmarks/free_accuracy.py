@@ -44,7 +44,7 @@ BATCH = 64
 ROWS = 2048
 DEFAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "words": ("words", {}),
-    "words, captions vote": ("words", {"neighbours": 10, "mapped": 1, "bank": "embedded"}),
+    "words, captions vote": ("words", {"bank": "embedded"}),
     "cased": ("cased", {}),
     "novic": ("novic", {}),
 }
