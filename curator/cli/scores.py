@@ -59,7 +59,9 @@ def concepts(
     with signals() as (stop, signalled):
         found = concept_frequencies(settings, request, stop=stop)
     if found.summary.status != "complete":
-        say(f"curator: {found.summary.message}")
+        unread = ", ".join(letter["url"] for letter in found.summary.quarantined[:5])
+        message = f"parts of {unread} cannot be read; repair them and run the same command again"
+        say(f"curator: {message if unread else found.summary.message}")
         raise typer.Exit(signalled() or found.summary.exit_status)
     rarest = [] if found.concepts is None else [row for row in found.concepts.to_pylist() if row["rare"]]
     if rarest:

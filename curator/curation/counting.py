@@ -66,8 +66,12 @@ def count(
     """Count the parts of the plan's run that are not counted yet; ``done_counts`` gives the counts afterwards.
 
     Resumable: what a killed driver left is either whole, with a receipt, or done again. A part that changed is counted
-    anew, one that is gone no longer counts. ConfigError where the output was begun with other settings.
+    anew, one that is gone no longer counts, one that could not be read is tried again each time. ConfigError where the
+    output was begun with other settings.
     """
+    ledger = Ledger(storage, plan.config.output.url)
+    for shard_id in ledger.quarantined():
+        ledger.release(shard_id)
     work = Work(lambda: source_shards(plan.config, storage), plan, plan.config_digest, plan.shaping)
     return run_work(work, plan.config, storage, observe=observe, stop=stop, fleet=fleet)
 

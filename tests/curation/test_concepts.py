@@ -159,6 +159,27 @@ def test_a_part_that_changed_is_counted_anew_and_one_that_is_gone_no_longer(tmp_
     assert_exact(tmp_path / "out", changed[:2])
 
 
+def test_a_part_that_cannot_be_read_is_tried_again_each_time(tmp_path: Path) -> None:
+    parts = [random_rows(20, seed) for seed in range(2)]
+    run = make_run(tmp_path / "run", parts)
+    part = sorted(run.glob("part-*"))[-1]  # the first one says what columns there are
+    whole, times = part.read_bytes(), part.stat()
+    part.write_bytes(whole[:-20] + bytes(20))
+    os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
+    told = subprocess.run(
+        [sys.executable, "-m", "curator", "concepts", str(run), "--output", str(tmp_path / "out")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 1
+    assert ".tar cannot be read; repair" in " ".join(told.stderr.split())
+    assert not (tmp_path / "out" / "totals.json").exists()
+    part.write_bytes(whole)
+    os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
+    found = count(run, tmp_path / "out", Request())
+    assert (found.summary.status, found.summary.this_run["shards"]) == ("complete", 1)
+    assert found.totals["samples"] == 40
+
+
 def _part_of(url: str) -> str:
     from curator.data import shard_id
 
