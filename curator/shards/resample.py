@@ -14,7 +14,6 @@ from math import prod
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from curator.shards.geometry import Axis, Geometry
@@ -120,7 +119,8 @@ def _along_rows(pixels: NDArray[Any], axis: Axis, step: _Pass | None, out: Float
     height = min(rows, max(1, _CHUNK_NUMBERS // (3 * step.width)))
     source = _scratch("source", (height, 3, step.width))
     sums = _scratch("sums", (height * 3, step.bands * _BAND))
-    windows = as_strided(source, (step.bands, height * 3, inputs), (step.stride * 8, *source.strides[1:]))
+    shape, strides = (step.bands, height * 3, inputs), (step.stride * 8, *source.strides[1:])
+    windows: Floats = np.ndarray(shape, float, source, strides=strides)
     results = sums.reshape(height * 3, step.bands, _BAND).transpose(1, 0, 2)
     for row in range(0, rows, height):
         count = min(height, rows - row)
@@ -135,7 +135,8 @@ def _along_columns(values: Floats, step: _Pass, kept: int) -> Floats:
     shape, strides = (step.bands, step.matrices.shape[1], n), (step.stride * values.strides[0], *values.strides)
     sums = _scratch("columns", (step.bands * _BAND, n))
     results = sums.reshape(step.bands, _BAND, n)
-    np.matmul(step.matrices.transpose(0, 2, 1), as_strided(values, shape, strides), out=results)
+    windows: Floats = np.ndarray(shape, float, values, strides=strides)
+    np.matmul(step.matrices.transpose(0, 2, 1), windows, out=results)
     _round(sums[:kept], sums[:kept])
     return sums[:kept]
 
