@@ -83,7 +83,9 @@ def cased_share(bank: str, encoder: Encoder, work: Path, batch: int, repeats: in
     storage = open_storage()
     method = METHODS["cased"]
     spec = method.read(AnnotatorSpec("free", "cased", {"bank": bank}), storage)
-    cased = method.open(spec, Means(encoder, TextVectors(encoder), storage, str(work / "cache"), 1))
+    texts = TextVectors(encoder)
+    cased = method.open(spec, Means(encoder, texts, storage, str(work / "cache"), 1))
+    opened = cased._bank
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (batch, 3, 224, 224), dtype=torch.uint8, generator=generator)
 
@@ -91,10 +93,12 @@ def cased_share(bank: str, encoder: Encoder, work: Path, batch: int, repeats: in
         vectors = l2_normalize(torch.randn(batch, encoder.dim, generator=generator))
         cased(Embeddings(vectors, [None] * batch, [None] * batch))
 
-    for _ in range(40):  # the words that captions are made of
+    missed, before = 1, 0
+    while missed > 0.01 * (texts.hits + texts.misses - before):  # until the words that captions are made of are known
+        missed, before = -texts.misses, texts.hits + texts.misses
         annotate()
+        missed += texts.misses
     forward, annotating, searching = [], [], []
-    opened = CaptionBank.open(bank, storage, work / "cache")
     queries = l2_normalize(torch.randn(batch, encoder.dim, generator=generator))
     for _ in range(repeats):
         forward.append(fastest(lambda: encoder.embed_pixels(pixels), 1)[1])
