@@ -53,12 +53,20 @@ class Calibration:
 
 
 def calibrate(
-    run: str, gazetteer: str, storage: Storage, encoder: DeviceEncoder, *, quantile: float, rows: int, **options: object
+    run: str,
+    gazetteer: str,
+    storage: Storage,
+    encoder: DeviceEncoder,
+    *,
+    quantile: float,
+    rows: int,
+    least: int = 100,
+    **options: object,
 ) -> Calibration:
     """Measure over the first ``rows`` captioned rows of ``run`` what cosines chance gives to mentions.
 
     Each image gets its own caption, and that of the image half the rows further on. ``options`` are those of ``mofi``.
-    ConfigError where captions mention too little to say anything.
+    ConfigError where there are fewer than ``least`` foreign mentions.
     """
     images, captions = captioned(run, storage, rows)
     given = {"gazetteer": gazetteer, "threshold": -1.0, "mentions": True, **options}
@@ -73,7 +81,7 @@ def calibrate(
         [tag.score for row, tags in enumerate(foreign_tags) for tag in tags if tag.entity_id not in known[row]],
         np.float32,
     )
-    if len(foreign) < 100:
+    if len(foreign) < least:
         raise ConfigError(
             f"{run}: only {len(foreign)} mentions of {gazetteer} in foreign captions; give more rows or a run "
             "with captions that mention its entities"

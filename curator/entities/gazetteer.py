@@ -141,12 +141,15 @@ def facts_at_head(head: bytes, where: str) -> Mapping[str, Any]:
 
 def check(path: Path) -> None:
     """ConfigError unless the content at ``path`` is what its digest says."""
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        row = reader.get_batch(0)
-        values = {name: row.column(name).values for name in (*_TEXTS, *_NUMBERS)}
-        found = _digest(values, row.column("trie")[0].as_buffer().to_pybytes())
-        expected = _facts(reader.schema, path)["digest"]
+    try:
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            row = reader.get_batch(0)
+            values = {name: row.column(name).values for name in (*_TEXTS, *_NUMBERS)}
+            found = _digest(values, row.column("trie")[0].as_buffer().to_pybytes())
+            expected = _facts(reader.schema, path)["digest"]
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise ConfigError(f"{path}: not a whole gazetteer ({error}); build it or copy it again") from error
     if found != expected:
         raise ConfigError(f"{path}: its content has the digest {found}, not {expected}; copy or build it again")
 

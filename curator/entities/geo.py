@@ -126,7 +126,7 @@ def _regions(spec: AnnotatorSpec, path: Path) -> Regions:
         rows = read(path, key, name)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no file of regions here; give a GeoJSON or GeoParquet file") from error
-    except (ValueError, KeyError, TypeError, _shapely().errors.ShapelyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, _shapely().errors.ShapelyError) as error:
         raise ConfigError(
             f"{path}: cannot be read as regions ({type(error).__name__}: {error}); each needs a geometry in degrees, "
             f"and the properties {key!r} and {name!r} (options 'id' and 'region_name')"
