@@ -16,14 +16,10 @@ _PUNCTUATION = str.maketrans({c: f" {c} " for c in ",.;:?!`"} | dict.fromkeys("\
 def spaced(text: str) -> str:
     """The text as entries are sought in it: ``, . ; : ? ! ` `` with spaces around, tab and line ends as spaces.
 
-    An entry occurs where `` entry `` (with the spaces) is a substring. Case counts, nothing else is normalised.
+    An entry occurs where `` entry `` (with the spaces) is a substring. Case counts, nothing else is normalised: one with
+    such punctuation at a word ("St. Louis") never occurs.
     """
     return f" {text} ".translate(_PUNCTUATION)
-
-
-def can_match(entry: str) -> bool:
-    """Whether any text can have the entry: not one that itself has what ``spaced`` takes apart ("St. Louis")."""
-    return f" {entry} " in spaced(entry)
 
 
 def entry_probabilities(counts: ArrayLike, t: float) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings
 from curator.errors import ConfigError
-from curator.kernels.metaclip import can_match, entry_probabilities, keep_probability, spaced
+from curator.kernels.metaclip import entry_probabilities, keep_probability, spaced
 from curator.scores.files import (
     counts_of,
     digest_of_bytes,
@@ -40,7 +40,7 @@ class EntryMatcher:
 
     def __init__(self, entries: Sequence[str]) -> None:
         """``entries`` without repetition."""
-        keys = {f"{entry} ": number for number, entry in enumerate(entries) if can_match(entry)}
+        keys = {f"{entry} ": number for number, entry in enumerate(entries)}
         self._trie = marisa_trie.Trie(keys)
         self._longest = max(map(len, keys), default=0)
         self._numbers = np.zeros(len(keys), np.int64)

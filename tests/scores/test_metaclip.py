@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curator.errors import ConfigError
-from curator.kernels.metaclip import can_match, entry_probabilities, keep_probability, spaced, tail_limit
+from curator.kernels.metaclip import entry_probabilities, keep_probability, spaced, tail_limit
 from curator.scores.metaclip import EntryMatcher
 from curator.storage import MemoryStorage
 from tests.scores.opening import images, open_score
@@ -56,6 +56,8 @@ def test_matches_are_those_recorded_from_the_reference() -> None:
         assert match(text) == expected, text
 
 
+@example(["a ."], "a.")
+@example(["a", ".", "a  . b"], "a . b")
 @given(
     st.lists(st.text("ab .,'\t🐕é犬א", min_size=1, max_size=6), min_size=1, max_size=12, unique=True),
     st.text("ab .,'\t🐕é犬א", max_size=60),
@@ -63,9 +65,6 @@ def test_matches_are_those_recorded_from_the_reference() -> None:
 def test_matches_are_those_of_a_substring_search(entries: list[str], text: str) -> None:
     naive = [number for number, entry in enumerate(entries) if f" {entry} " in spaced(text)]
     assert EntryMatcher(entries)(text) == naive
-    for entry in entries:
-        if not can_match(entry):
-            assert f" {entry} " not in spaced(text)
 
 
 def test_a_caption_of_a_megabyte() -> None:
