@@ -16,8 +16,8 @@ _PUNCTUATION = str.maketrans({c: f" {c} " for c in ",.;:?!`"} | dict.fromkeys("\
 def spaced(text: str) -> str:
     """The text as entries are sought in it: ``, . ; : ? ! ` `` with spaces around, tab and line ends as spaces.
 
-    An entry occurs where `` entry `` (with the spaces) is a substring. Case counts, nothing else is normalised: one with
-    such punctuation at a word ("St. Louis") never occurs.
+    An entry occurs where `` entry `` (with the spaces) is a substring. Case counts, nothing else is normalised.
+    One with such punctuation at a word ("St. Louis") never occurs.
     """
     return f" {text} ".translate(_PUNCTUATION)
 
