@@ -34,6 +34,7 @@ from curator.free import METHODS
 from curator.free.lexicon import lexicon
 from curator.free.merging import folded
 from curator.free.nouns import words_of
+from curator.free.novic.weights import EMBEDDED, from_bytes
 from curator.free.pos import open_filter
 from curator.free.singular import singular
 from curator.kernels.candidates import words_of as caption_words
@@ -47,6 +48,7 @@ DEFAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "words, captions vote": ("words", {"bank": "embedded"}),
     "cased": ("cased", {}),
     "novic": ("novic", {}),
+    "words, those of novic": ("words", {"words": list(from_bytes(EMBEDDED.read_bytes(), "embedded").nouns)}),
 }
 
 

@@ -62,7 +62,7 @@ def naive(image: Tensor, bank: FakeBank, encoder: Speaker, k: int, alpha: float,
     return dict(zip(words, (alpha * scores[0] + (1 - alpha) * scores[1]).tolist(), strict=True))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     captions=st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), min_size=1, max_size=12),
     seed=st.integers(0, 1000),
