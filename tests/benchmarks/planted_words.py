@@ -51,12 +51,9 @@ def main() -> None:
         chance.append(1 / len(words))
         flagged.append(shares[place] < 0)
         true_flagged.append(np.delete(shares, place) < 0)
-    print(
-        f"{len(worst)} captions; the planted word has the lowest share in {np.mean(worst):.1%}, by chance {np.mean(chance):.1%}"
-    )
-    print(
-        f"it is flagged in {np.mean(flagged):.1%}; true words are flagged in {np.concatenate(true_flagged).mean():.1%}"
-    )
+    print(f"{len(worst)} captions; by chance the planted word has the lowest share in {np.mean(chance):.1%}")
+    print(f"it has it in {np.mean(worst):.1%} and is flagged in {np.mean(flagged):.1%}")
+    print(f"true words are flagged in {np.concatenate(true_flagged).mean():.1%}")
 
 
 if __name__ == "__main__":
