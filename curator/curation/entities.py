@@ -73,6 +73,7 @@ def calibrate(
     spec = MofiAnnotator.read(AnnotatorSpec("calibration", "mofi", given), storage)
     tagger = MofiAnnotator.open(spec, Means(encoder, TextVectors(encoder), storage, None, 1))
     half = len(captions) // 2
+    images = images.to(encoder.device)
     own_tags = _tags(tagger, images, captions)
     foreign_tags = _tags(tagger, images, [*captions[half:], *captions[:half]])
     known = [{tag.entity_id for tag in tags} for tags in own_tags]
