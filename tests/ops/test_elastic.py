@@ -100,8 +100,8 @@ def test_forty_shards_while_one_node_dies_and_another_comes(
         summary = label(config, observe=observe, fleet=fleet_of(config, paced))
     assert (summary.status, summary.exit_status) == ("complete", 0), summary
     assert (summary.shards["done"], summary.shards["quarantined"]) == (SHARDS, 0)
-    assert [news.evicted for news in lost] == [True], lost
     assert len(ready) == 3
+    assert [news.evicted for news in lost if news.worker in ready] == [True], lost  # successors may be sent there, too
     assert len(set(done_by.values())) == 3, "each of the three nodes did some of the work"
     assert_same_rows(read_rows(config.output.url), rows_alone)
     assert not any(problems for _, problems in verify_output(config.output.url, open_storage()))

@@ -62,8 +62,8 @@ def job(shards: Path, tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathF
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_submit(head: Head, job: dict[str, str]) -> None:
-    """The first submission needs the GPU of the second node; a stop of the next one is heard whatever it is at."""
-    submit, look, stop = (block.text for block in in_section("Submit"))
+    """The job needs the GPU of the second node."""
+    submit, look = (block.text for block in in_section("Submit"))
     environment = {**head.environment, **job}
     said = bash(submit, environment)
     assert said.count("shard done url=") == 4
@@ -71,15 +71,16 @@ def test_submit(head: Head, job: dict[str, str]) -> None:
     said = bash(look, environment)
     assert '"status": "SUCCEEDED"' in said
     assert "complete: 4 shards done" in said
-    bash(stop, environment)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_submit_relabel(head: Head, job: dict[str, str]) -> None:
+def test_submit_and_stop_and_relabel(head: Head, job: dict[str, str]) -> None:
+    """A stop is heard whatever the job is at."""
     bash("curator label --config $CURATOR_CONFIG --output $CURATOR_OUTPUT", {**os.environ, **job})
-    (relabel,) = (block.text for block in in_section("Submit", slow=True))
+    stop, relabel = (block.text for block in in_section("Submit", slow=True))
+    bash(stop, {**head.environment, **job})
     assert "complete: 4 shards done" in bash(relabel, {**head.environment, **job})
 
 
@@ -91,9 +92,7 @@ def test_elastic_fleet(job: dict[str, str]) -> None:
 def test_nightly(job: dict[str, str]) -> None:
     label, wait, cron = (block.text for block in in_section("Nightly"))
     environment = {**os.environ, **job, "CURATOR_OUTPUT": job["CURATOR_OUTPUT"] + "-nightly"}
-    twice = bash(label, environment)
-    assert twice.count("complete: 4 shards done") == 2
-    assert twice.count("nothing is done for it again") == 1
+    assert "complete: 4 shards done" in bash(label, environment)
     waited = bash(wait, environment)
     assert waited.startswith("complete 20")
     assert "48 rows" in waited
