@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,9 @@ def build(
         ledger.release(lease_id)
     work = Work(lambda: found, plan, plan.config_digest, plan.shaping)
     summary = run_work(work, config, storage, observe=observe, stop=stop, fleet=fleet)
+    if summary.status == "over_budget":
+        failed = f"{len(summary.quarantined)} of {summary.shards['manifest']} leases could not be read"
+        summary = replace(summary, message=f"{failed}: the same `curator bank build` tries them again")
     if summary.status != "complete" or config.input.max_shards is not None:
         return summary, None
     from curator.curation.bank_merge import merge

@@ -23,7 +23,7 @@ from curator.engine.ledger import Ledger
 from curator.engine.progress import Progress
 from curator.errors import ConfigError, RetryableError
 from curator.storage import open_storage
-from tests.builders import write_tar
+from tests.builders import make_png, write_tar
 from tests.curation.bank_jobs import CAPTIONS, bank_config, built, run, texts
 from tests.encoder.tiny import save_tiny
 from tests.run.jobs import open_encoder
@@ -134,6 +134,7 @@ def test_a_bad_file_is_named_and_tried_again(config: Config, tmp_path: Path) -> 
     summary, facts = run(config)
     assert (summary.status, facts) == ("over_budget", None)
     assert "the gzip is cut" in summary.quarantined[0]["reason"]
+    assert "the same `curator bank build` tries them again" in summary.message
     path.write_bytes(whole)
     assert built(config).count == 141
 
@@ -190,6 +191,25 @@ def test_the_commands(config: Config, tmp_path: Path, tiny_encoder_dir: Path) ->
     assert best[0]["caption"] == CAPTIONS[5]
     table = runner.invoke(app, ["bank", "search", str(tmp_path / "b"), CAPTIONS[5], "-k", "1", *settings])
     assert table.stdout.splitlines() == [CAPTIONS[5], f"  {best[0]['score']:.4f}  {CAPTIONS[5]}"]
+    (tmp_path / "picture.png").write_bytes(make_png())
+    pictured = runner.invoke(
+        app,
+        [
+            "bank",
+            "search",
+            str(tmp_path / "b"),
+            "--image",
+            str(tmp_path / "picture.png"),
+            "-k",
+            "3",
+            "--json",
+            *settings,
+        ],
+    )
+    assert pictured.exit_code == 0, pictured.output
+    (near,) = json.loads(pictured.stdout).values()
+    assert len(near) == 3
+    assert [each["score"] for each in near] == sorted((each["score"] for each in near), reverse=True)
     other = save_tiny(tmp_path / "other", seed=1)
     refused = runner.invoke(
         app, ["bank", "search", str(tmp_path / "b"), "x", "--set", f"encoder.name=local-dir:{other}"]
