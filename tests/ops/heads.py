@@ -47,6 +47,12 @@ class Head:
             "CURATOR_TEST_HEAD": self._mark,
         }
         (self.folder / "home").mkdir()
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-m", "tests.ops.heads", self._mark],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         try:
             self.token = self.ray("get-auth-token", "--generate").strip().splitlines()[-1]
             self._start(
@@ -112,27 +118,32 @@ class Head:
 
     def stop(self) -> None:
         """End every process that was started here or by those, whoever is its parent by now."""
-        for process in self._started:
-            process.kill()
-        until = time.monotonic() + 30
-        while left := self._processes():
-            for process in left:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(left, timeout=1)
-            assert time.monotonic() < until, f"still there: {left}"
+        end_all(self._mark)
         for started in self._started:
             started.wait()
+        self._watchdog.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _processes(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                ours = process.environ().get("CURATOR_TEST_HEAD") == self._mark
-                if ours and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+
+def end_all(mark: str) -> None:
+    """Kill every process whose environment carries the mark, until none is left."""
+    until = time.monotonic() + 30
+    while left := _marked(mark):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
+        assert time.monotonic() < until, f"still there: {left}"
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            ours = process.environ().get("CURATOR_TEST_HEAD") == mark
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def free_ports(count: int) -> list[int]:
@@ -140,3 +151,8 @@ def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [server.getsockname()[1] for server in servers]
+
+
+if __name__ == "__main__":  # the watchdog: its input ends with the test process, however that ends
+    sys.stdin.read()
+    end_all(sys.argv[1])
