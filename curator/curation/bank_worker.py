@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -21,11 +20,11 @@ import torch
 from curator.annotators import TextEncoder
 from curator.captions.facts import normalise, text_key
 from curator.curation.bank_sources import Reading, captions, file_of
+from curator.curation.leases import Leases, OpenLease
 from curator.data import Lease, Receipt
 from curator.engine.assembly import Standing
 from curator.engine.commit import make_done
 from curator.engine.ledger import Ledger
-from curator.errors import RetryableError
 from curator.storage import Entry, Storage
 from curator.tables.readers import part_url
 from curator.tables.schema import EMBEDDING, SCHEMA_VERSION, VERSION_KEY
@@ -34,7 +33,6 @@ from curator.tables.sink import PartWriter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_STAGES = ("read", "device", "write")
 _BLOCK_TEXTS = 4096
 
 
@@ -66,30 +64,6 @@ def part_schema(dim: int) -> pa.Schema:
     )
 
 
-class _Progress:
-    """Where one lease stands, what its stages took, and what became of its captions."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-        self.stage = "read"
-        self.moved_at = time.monotonic()
-        self.rows = 0
-        self.counts = Counter({"read": 0, "empty": 0, "duplicate": 0})
-        self.seconds = dict.fromkeys(_STAGES, 0.0)
-        self._clock = time.perf_counter()
-
-    def passed(self, stage: str) -> None:
-        """What was done since the last call was ``stage``."""
-        now = time.perf_counter()
-        self.seconds[stage] += now - self._clock
-        self._clock, self.stage, self.moved_at = now, stage, time.monotonic()
-
-    def standing(self) -> Standing:
-        shard = self.lease.shard
-        idle_s = time.monotonic() - self.moved_at
-        return Standing(shard.id, shard.url, self.lease.attempt, self.stage, self.rows, idle_s)
-
-
 class BankWorker:
     """``process`` may be called from several threads at once: while some read or write, others have the encoder."""
 
@@ -102,27 +76,22 @@ class BankWorker:
         self._settings = settings
         self._schema = part_schema(encoder.dim)
         self._ledger = Ledger(storage, settings.output)
-        self._leases: dict[int, _Progress] = {}
-        self._lock = threading.Lock()
+        self._leases = Leases("read", "device", "write")
         self._lanes = threading.BoundedSemaphore(settings.lanes)
-        self._closed = threading.Event()
 
     def standings(self) -> list[Standing]:
         """Where every lease stands, for the watchdog."""
-        with self._lock:
-            return [progress.standing() for progress in self._leases.values()]
+        return self._leases.standings()
 
     def close(self) -> None:
         """Every lease ends at its next block of captions. Nothing half-written stays."""
-        self._closed.set()
+        self._leases.close()
 
     def process(self, lease: Lease) -> Receipt:
         """Embed a lease's captions and make it done: part, then receipt. Raises a verdict; then neither exists."""
         started = time.perf_counter()
-        progress = _Progress(lease)
-        with self._lock:
-            self._leases[id(progress)] = progress
-        try:
+        with self._leases.open(lease) as progress:
+            progress.counts.update(read=0, empty=0, duplicate=0)
             entry = self._storage.stat(file_of(lease.shard.url))
             writer = PartWriter(
                 self._storage,
@@ -140,15 +109,11 @@ class BankWorker:
             except BaseException:
                 writer.abort()
                 raise
-        finally:
-            with self._lock:
-                del self._leases[id(progress)]
 
-    def _fill(self, entry: Entry, writer: PartWriter, progress: _Progress) -> None:
+    def _fill(self, entry: Entry, writer: PartWriter, progress: OpenLease) -> None:
         texts = self._kept(entry, progress)
         while block := list(islice(texts, _BLOCK_TEXTS)):
-            if self._closed.is_set():
-                raise RetryableError(f"{progress.lease.shard.url}: the worker was closed")
+            self._leases.check(progress)
             progress.passed("read")
             with self._lanes:
                 vectors = self._embed(block)
@@ -160,7 +125,7 @@ class BankWorker:
             progress.rows += len(block)
             progress.passed("write")
 
-    def _kept(self, entry: Entry, progress: _Progress) -> Iterator[str]:
+    def _kept(self, entry: Entry, progress: OpenLease) -> Iterator[str]:
         """The lease's captions, normalised, without empty ones and those that it had before."""
         seen: set[bytes] = set()
         for given in captions(progress.lease.shard.url, entry, self._storage, self._settings.reading):

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from curator.config import Config, digest_of
 from curator.curation.counts import Counting, PartCounter, PartCounts, from_bytes, to_bytes
+from curator.curation.leases import Leases
 from curator.curation.relabel import source_shards
 from curator.data import Lease, Receipt
 from curator.engine.assembly import Standing
@@ -25,7 +26,7 @@ from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger, version_of
 from curator.engine.progress import Progress, Summary
 from curator.engine.run import Work, ignore_progress, learn_conditions, run_work
-from curator.errors import ConfigError, ExistsError, RetryableError
+from curator.errors import ConfigError, ExistsError
 from curator.kernels.concepts import ConceptTexts
 from curator.scores.noun_table import shipped_nouns
 from curator.storage import Storage, join
@@ -117,41 +118,30 @@ class CountWorker:
         self._storage = storage
         self._ledger = Ledger(storage, self._output)
         self._counter = PartCounter(plan.counting, concept_texts(plan.counting))
-        self._standings: dict[int, tuple[Lease, float, int]] = {}
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
+        self._leases = Leases("label")
 
     def standings(self) -> list[Standing]:
         """Where every lease stands, for the watchdog."""
-        now = time.monotonic()
-        with self._lock:
-            return [
-                Standing(lease.shard.id, lease.shard.url, lease.attempt, "count", rows, now - moved_at)
-                for lease, moved_at, rows in self._standings.values()
-            ]
+        return self._leases.standings()
 
     def close(self) -> None:
         """Every lease ends at its next batch of rows."""
-        self._closed.set()
+        self._leases.close()
 
     def process(self, lease: Lease) -> Receipt:
         """Count one part and make it done: its counts, then the receipt. Raises a verdict."""
-        started, mine = time.perf_counter(), id(lease)
+        started = time.perf_counter()
         counts = PartCounts()
-        try:
+        with self._leases.open(lease) as progress:
             entry = self._storage.stat(part_url(self._source, lease.shard.id))
             with Part(entry, self._storage) as part:
                 for batch in part.batches(self._counter.columns(part)):
-                    if self._closed.is_set():
-                        raise RetryableError(f"{part.url}: the worker was closed")
+                    self._leases.check(progress)
                     self._counter.add(batch, counts)
-                    with self._lock:
-                        self._standings[mine] = (lease, time.monotonic(), counts.rows)
+                    progress.rows = counts.rows
+                    progress.passed("label")
                 if counts.rows != part.rows:
                     raise RuntimeError(f"{part.url}: {part.rows} rows, of which {counts.rows} were counted")
-        finally:
-            with self._lock:
-                self._standings.pop(mine, None)
         counted_s = time.perf_counter() - started
         footer = {"source_version": version_of(entry.size, entry.etag) or "", "shard_url": lease.shard.url}
         written = self._storage.write(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,12 +18,13 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
+from curator.curation.leases import Leases, OpenLease
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, Lease, Receipt
 from curator.engine.assembly import Standing
 from curator.engine.batcher import Annotator
 from curator.engine.commit import make_done
 from curator.engine.ledger import Ledger
-from curator.errors import RetryableError, ShardError
+from curator.errors import ShardError
 from curator.kernels.vectors import l2_normalize
 from curator.storage import Storage
 from curator.tables.columns import ColumnBuilder
@@ -35,7 +35,6 @@ from curator.tables.sink import PartWriter
 if TYPE_CHECKING:
     from torch import Tensor
 
-_STAGES = ("read", "device", "label", "write")
 _SET_KEYS = ("vocabulary_digest.", "head_digest.")
 
 
@@ -53,31 +52,6 @@ class RelabelSettings:
     further: Mapping[str, str] = field(default_factory=dict)
     batch_rows: int = 4096
     row_group_rows: int = 8192
-
-
-class _Progress:
-    """Where one lease stands and what its stages took."""
-
-    def __init__(self, lease: Lease) -> None:
-        self._lease = lease
-        self._stage = "read"
-        self._moved_at = time.monotonic()
-        self._clock = time.perf_counter()
-        self.rows = 0
-        self.reasons: Counter[str] = Counter()
-        self.seconds = dict.fromkeys(_STAGES, 0.0)
-
-    def passed(self, stage: str) -> None:
-        """What was done since the last call was ``stage``."""
-        now = time.perf_counter()
-        self.seconds[stage] += now - self._clock
-        self._clock = now
-        self._stage = stage
-        self._moved_at = time.monotonic()
-
-    def standing(self) -> Standing:
-        shard, idle_s = self._lease.shard, time.monotonic() - self._moved_at
-        return Standing(shard.id, shard.url, self._lease.attempt, self._stage, self.rows, idle_s)
 
 
 class RelabelWorker:
@@ -100,27 +74,21 @@ class RelabelWorker:
         self._heads = heads
         self._columns = columns
         self._settings = settings
-        self._leases: dict[int, _Progress] = {}
-        self._lock = threading.Lock()
+        self._leases = Leases("read", "device", "label", "write")
         self._head_lock = threading.Lock()
-        self._closed = threading.Event()
 
     def standings(self) -> list[Standing]:
         """Where every lease stands, for the watchdog."""
-        with self._lock:
-            return [progress.standing() for progress in self._leases.values()]
+        return self._leases.standings()
 
     def close(self) -> None:
         """Every lease ends at its next batch of rows. Nothing half-written stays."""
-        self._closed.set()
+        self._leases.close()
 
     def process(self, lease: Lease) -> Receipt:
         """Label the rows of one part and make it done: part, then receipt. Raises a verdict; then neither exists."""
         started = time.perf_counter()
-        progress = _Progress(lease)
-        with self._lock:
-            self._leases[id(progress)] = progress
-        try:
+        with self._leases.open(lease) as progress:
             entry = self._storage.stat(part_url(self._settings.source, lease.shard.id))
             with Part(entry, self._storage) as part:
                 self._check(part, lease)
@@ -136,15 +104,12 @@ class RelabelWorker:
                     self._fill(part, writer, schema, progress)
                     return make_done(
                         self._ledger, writer, lease, entry,
-                        samples=part.rows, reasons=progress.reasons, seconds=progress.seconds, started=started,
+                        samples=part.rows, reasons=progress.counts, seconds=progress.seconds, started=started,
                         config_digest=self.provenance["config_digest"],
                     )  # fmt: skip
                 except BaseException:
                     writer.abort()
                     raise
-        finally:
-            with self._lock:
-                del self._leases[id(progress)]
 
     def _check(self, part: Part, lease: Lease) -> None:
         found = part.footer.get("encoder_digest")
@@ -177,19 +142,18 @@ class RelabelWorker:
         history = {"source": self._settings.source, "source_config_digest": part.footer["config_digest"]}
         return {**kept, **history, **self.provenance}
 
-    def _fill(self, part: Part, writer: PartWriter, schema: pa.Schema, progress: _Progress) -> None:
+    def _fill(self, part: Part, writer: PartWriter, schema: pa.Schema, progress: OpenLease) -> None:
         builder = ColumnBuilder(schema)
         for batch in part.batches(batch_rows=self._settings.batch_rows):
-            if self._closed.is_set():
-                raise RetryableError(f"{part.url}: the worker was closed")
+            self._leases.check(progress)
             progress.passed("read")
-            progress.reasons.update(batch.column("reason").drop_null().to_pylist())
+            progress.counts.update(batch.column("reason").drop_null().to_pylist())
             writer.append(self._relabelled(batch, schema, builder, progress))
             progress.rows += batch.num_rows
             progress.passed("write")
 
     def _relabelled(
-        self, batch: pa.RecordBatch, schema: pa.Schema, builder: ColumnBuilder, progress: _Progress
+        self, batch: pa.RecordBatch, schema: pa.Schema, builder: ColumnBuilder, progress: OpenLease
     ) -> pa.RecordBatch:
         """The batch with every head's columns in place of what stood there, null where a row is rejected."""
         ok = np.asarray(pc.equal(batch.column("status"), STATUS_OK).to_numpy(zero_copy_only=False), np.bool_)
