@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from curator.annotators import nearest
 from curator.curation.counts import caption_key
 from curator.errors import ConfigError
+from curator.kernels.fields import value_at
 from curator.tables.schema import STATUS_OK
 
 if sys.version_info >= (3, 11):
@@ -190,7 +191,7 @@ class RuleSet:
         if section == "column":
             return list(batch.column(rest).to_pylist())
         if section == "metadata":
-            return [_field(metadata, rest.split(".")) for metadata in batch.column("metadata").to_pylist()]
+            return [value_at(metadata, rest.split(".")) for metadata in batch.column("metadata").to_pylist()]
         if section == "caption":
             captions = [caption or None for caption in batch.column("caption").to_pylist()]
             return [None if caption is None else self._of_caption(caption, rest) for caption in captions]
@@ -218,13 +219,3 @@ def _of_sides(width: int, height: int, what: str) -> float:
         "width": width, "height": height, "short_side": short, "long_side": long, "aspect": long / max(short, 1),
         "pixels": width * height,
     }[what]  # fmt: skip
-
-
-def _field(metadata: bytes | None, path: Sequence[str]) -> Any:
-    try:
-        value: Any = json.loads(metadata or b"null")
-    except ValueError:
-        return None
-    for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value
