@@ -44,6 +44,7 @@ def write_config(tmp_path: Path, encoder: Path) -> Path:
     return path
 
 
+@pytest.mark.timeout(300)
 def test_every_line_is_json_and_names_run_shard_and_attempt(tmp_path: Path, tiny_encoder_dir: Path) -> None:
     write_shards(tmp_path / "in", 2)
     (tmp_path / "in" / "9999.tar").write_bytes(b"this is no tar" * 100)
