@@ -143,14 +143,20 @@ class _Best:
 
     def _find_hits(self) -> tuple[Tensor, Tensor]:
         """(tiles, queries) of the maxima that beat the k-th best score."""
+        if not self._merge_at:  # the first block, of which every tile beats nothing
+            self._lift_least()
         found = _true_places(torch.gt(self._maxima, self._least, out=self._hits))
-        k = self._keys.shape[1]
-        if found[0].shape[0] > 2 * self._keys.numel() and self._maxima.shape[0] > k:
-            # The k-th best maximum is itself a lower bound of the k-th best score, and it may be reached by equals.
-            bound = self._maxima.topk(k, dim=0).values[-1]
-            self._least = torch.where(bound > self._least, bound - 1, self._least)
+        if self._merge_at and found[0].shape[0] > 2 * self._keys.numel():
+            self._lift_least()
             found = _true_places(torch.gt(self._maxima, self._least, out=self._hits))
         return found
+
+    def _lift_least(self) -> None:
+        """The k-th best maximum is itself a lower bound of the k-th best score, and it may be reached by equals."""
+        k = self._keys.shape[1]
+        if self._maxima.shape[0] > k:
+            bound = self._maxima.topk(k, dim=0).values[-1]
+            self._least = torch.where(bound > self._least, bound - 1, self._least)
 
     def _merge(self) -> None:
         queries = torch.cat([queries for queries, _ in self._waiting])
