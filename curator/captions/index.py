@@ -145,6 +145,10 @@ def build_index(kind: str, vectors: Tensor, *, queries: int = 256) -> tuple[Any,
         logger.info("index %s %s: recall@10 %.3f", factory, search, recall)
         if recall >= RECALL:
             break
+    if recall < RECALL:
+        logger.warning(
+            "index %s reaches a recall@10 of %.3f only, at %s: is exact search too slow?", factory, recall, search
+        )
     return index, factory, search, recall
 
 

@@ -149,7 +149,7 @@ def approximate(bank: CaptionBank, kind: str, batch: int, repeats: int) -> None:
     from curator.captions.index import build_index, rescored
 
     generator = torch.Generator().manual_seed(2)
-    centres = l2_normalize(torch.randn(20_000, bank.dim, generator=generator))
+    centres = l2_normalize(torch.randn(len(bank) // 50, bank.dim, generator=generator))
     owners = torch.randint(len(centres), (len(bank),), generator=generator)
     rows = torch.empty(len(bank), bank.dim, dtype=torch.float16)
     for start in range(0, len(bank), BLOCK):
