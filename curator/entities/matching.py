@@ -5,7 +5,7 @@ Knows no entity and no image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 import marisa_trie
@@ -13,7 +13,8 @@ import marisa_trie
 from curator.entities.gazetteer import Gazetteer
 from curator.entities.text import INNER, Folder, starts, tokens_of
 
-_MOST_CACHED = 1 << 19
+_MOST_CACHED, _LONGEST_CACHED = 1 << 16, 64
+_MOST_FOLLOWERS = 16
 
 
 class Mention(NamedTuple):
@@ -35,7 +36,7 @@ class Matcher:
         self._search = gazetteer.trie.iter_prefixes_with_ids
         self._longest = gazetteer.longest
         self._fold = Folder()
-        self._begins = _Begins(gazetteer.trie)
+        self._outlook = _Outlook(gazetteer.trie)
 
     def __call__(self, caption: str) -> list[Mention]:
         """The mentions in ``caption``, in order. Takes time in proportion to its length."""
@@ -43,11 +44,11 @@ class Matcher:
             return self._in_ascii(caption.lower())
         words, parts = self._fold(caption)
         key = "".join(parts)
-        search, longest, begins = self._search, self._longest, self._begins
+        search, longest, outlook = self._search, self._longest, self._outlook
         place = free = 0
         found: list[tuple[int, int, int]] = []  # number of the word, characters of the alias' key, alias
         for number, part in enumerate(parts):
-            if place >= free and part and begins[tokens_of(part)[0]]:
+            if place >= free and part and outlook[tokens_of(part)[0]] != _NOTHING:
                 best = None
                 for best in search(key[place : place + longest]):  # noqa: B007 - the last one is the longest
                     pass
@@ -62,20 +63,25 @@ class Matcher:
         """The same where every word is one token, which is itself: most captions, and twice as fast."""
         words = self._fold.ascii_words(caption)
         key = f" {'  '.join(words)} "
-        search, longest, begins, find = self._search, self._longest, self._begins, caption.find
+        search, longest, outlook, find = self._search, self._longest, self._outlook, caption.find
         place = free = end = 0
         mentions: list[Mention] = []
         first = alias = -1  # of the mention whose last word is still to come
-        for word in words:
+        for word, following in zip(words, [*words[1:], ""], strict=False):
             start = find(word, end)
             end = start + len(word)
-            if place >= free and begins[word]:
-                best = None
-                for best in search(key[place : place + longest]):  # noqa: B007 - the last one is the longest
-                    pass
-                if best is not None:
-                    free = place + len(best[0])
-                    first, alias = start, best[1]
+            if place >= free:
+                alone, followers = outlook[word]
+                if followers is None or following in followers:
+                    best = None
+                    for best in search(key[place : place + longest]):  # noqa: B007 - the last one is the longest
+                        pass
+                    if best is not None:
+                        free = place + len(best[0])
+                        first, alias = start, best[1]
+                elif alone >= 0:
+                    free = place + len(word) + 2
+                    first, alias = start, alone
             place += len(word) + 2
             if place == free:
                 mentions.append(Mention(first, end, alias))
@@ -98,17 +104,29 @@ def _located(caption: str, words: list[str], parts: list[str], found: list[tuple
     return mentions
 
 
-class _Begins(dict[str, bool]):
-    """Whether any alias begins with a token. Most words of a caption are seen again and again."""
+_NOTHING: tuple[int, frozenset[str]] = (-1, frozenset())
+
+
+class _Outlook(dict[str, tuple[int, "frozenset[str] | None"]]):
+    """What may come of a token: the alias that it is by itself (or -1), and the tokens that go on with a longer one.
+
+    None for the tokens where they are many. Most words of a caption are seen again and again, and few are followed by
+    what would make a longer alias, so that most need no search.
+    """
 
     def __init__(self, trie: marisa_trie.Trie) -> None:
         super().__init__()
-        self._keys: Callable[[str], object] = trie.iterkeys
+        self._trie = trie
 
-    def __missing__(self, token: str) -> bool:
-        if len(self) >= _MOST_CACHED:
-            self.clear()
-        begins = next(self._keys(f" {token} "), None) is not None  # type: ignore[call-overload]
-        if len(token) <= 64:
-            self[token] = begins
-        return begins
+    def __missing__(self, token: str) -> tuple[int, frozenset[str] | None]:
+        key = f" {token} "
+        alone = self._trie.get(key)
+        longer = [each for each in islice(self._trie.iterkeys(key), _MOST_FOLLOWERS + 2) if each != key]
+        many = len(longer) > _MOST_FOLLOWERS
+        followers = None if many else frozenset(each[len(key) + 1 : each.index(" ", len(key) + 1)] for each in longer)
+        found = (-1 if alone is None else int(alone), followers)
+        if len(token) <= _LONGEST_CACHED:
+            if len(self) >= _MOST_CACHED:
+                self.clear()
+            self[token] = found
+        return found

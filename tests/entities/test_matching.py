@@ -44,6 +44,14 @@ def test_mentions_by_hand(tmp_path: Path, aliases: list[str], caption: str, expe
     assert [caption[start:end] for start, end, _ in mentions] == expected
 
 
+def test_a_word_that_begins_many_aliases(tmp_path: Path) -> None:
+    match = Matcher(
+        named(tmp_path / "g", "oak", *(f"oak{n} leaf" for n in range(3)), *(f"oak x{n}" for n in range(99)))
+    )
+    for caption in ("Oak x7, oak x99 oak; oak1 leaf oak1", "Oak x7, oak x99 oak; oak1 leaf oak1 é"):
+        assert [caption[start:end] for start, end, _ in match(caption)] == ["Oak x7", "oak", "oak", "oak1 leaf"]
+
+
 def naive(caption: str, keys: set[str]) -> list[tuple[int, int]]:
     """At each word the longest run of tokens that is a key, tried one by one."""
     fold = Folder()
