@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger
 from curator.engine.preview import Preview, preview, preview_label
 from curator.engine.progress import Progress, Summary
-from curator.engine.run import Work, ignore_progress, label, run_work
+from curator.engine.run import Work, ignore_progress, label, learn_conditions, run_work
 from curator.errors import ConfigError
 from curator.storage import Storage
 from curator.tables.readers import part_url, parts
@@ -64,6 +64,7 @@ def relabel(
     a part that changed in the source is done again, as in the main job. ConfigError where the run cannot begin.
     """
     plan, storage = plan_relabel(config, storage)
+    plan = replace(plan, config=learn_conditions(plan.config, storage))
     return run_work(_work(plan, storage), plan.config, storage, observe=observe, stop=stop, fleet=fleet)
 
 

@@ -19,7 +19,7 @@ from curator.engine.fleet import LeaseDone
 from curator.engine.ledger import Ledger
 from curator.engine.maintain import retry, verify_output
 from curator.errors import ConfigError
-from curator.storage import open_storage
+from curator.storage import Router, StorageOptions, open_storage
 from tests.curation.jobs import KINDS, make_source, relabel_config, run, scores, table
 from tests.encoder.tiny import save_tiny
 from tests.run.crashing import Crash, CrashingStorage
@@ -51,6 +51,18 @@ def test_the_config_of_the_labelling_run_serves_as_it_is(source: Config, tmp_pat
     config = relabel_config(source, tmp_path / "out")
     shared = config.model_copy(update={"input": config.input.model_copy(update={"urls": source.input.urls})})
     assert run(shared).shards["done"] == 3
+
+
+def test_what_the_outputs_storage_keeps_to_is_asked_and_recorded(source: Config, tmp_path: Path) -> None:
+    class Careless(Router):
+        def check_conditional_writes(self, url: str) -> bool:
+            return False
+
+    config = relabel_config(source, tmp_path / "out")
+    assert run(config, storage=Careless(StorageOptions())).status == "complete"
+    recorded = Ledger(open_storage(), str(tmp_path / "out")).run()
+    assert recorded is not None
+    assert recorded["settings"]["storage"]["conditional_writes"] is False
 
 
 def ids(found: pa.Table) -> list[list[str] | None]:
