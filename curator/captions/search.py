@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SMALL_NUMBERS = 1 << 23  # of a bank that is kept in float32: 32 MiB
-_BLOCK_NUMBERS = 1 << 22
+_BLOCK_NUMBERS = 1 << 20
 _GPU_SHARE = 0.5  # of the free memory of a GPU, for a bank to be kept there
 _TIMEOUT_S = 3600.0
 
