@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curator.cli.app import AsJson, ConfigPath, Output, Overrides, app, console, load
-from curator.cli.runs import _run as run_shown
+from curator.cli.runs import run_shown
 
 if TYPE_CHECKING:
     import threading

@@ -67,7 +67,7 @@ def signals() -> Iterator[tuple[threading.Event, Callable[[], int | None]]]:
             signal.signal(number, handler)
 
 
-def _run(
+def run_shown(
     start: Callable[[Callable[[Progress], None], threading.Event], Summary], output: str, *, as_json: bool
 ) -> Summary:
     """Start a run, show it, print how it ended, and leave with its exit status unless that is 0."""
@@ -129,7 +129,7 @@ def label(
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
     settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
-    _run(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
+    run_shown(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 
 @app.command()
@@ -165,7 +165,7 @@ def relabel(
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
     settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
-    _run(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
+    run_shown(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 
 @app.command()
@@ -190,7 +190,7 @@ def retry(
 
         return load_config(values=settings.model_dump(exclude_none=True), overrides=overrides or ())
 
-    _run(
+    run_shown(
         lambda observe, stop: start(
             output, storage, reasons=reason or (), overrides=change, observe=observe, stop=stop, start=start_again
         ),
@@ -213,7 +213,7 @@ def demo(
     from curator.tables.readers import count_values
 
     settings = demo_config(output)
-    summary = _run(lambda observe, stop: start(settings, observe=observe, stop=stop), output, as_json=False)
+    summary = run_shown(lambda observe, stop: start(settings, observe=observe, stop=stop), output, as_json=False)
     counts = count_values(output, open_storage())
     console.print(counts_table("Best label", "label", counts.top1["labels"]))
     for name, method in FREE.items():
