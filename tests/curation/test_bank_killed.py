@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,15 @@ import pytest
 
 from curator.captions import BankFacts, read_facts
 from curator.storage import open_storage
-from tests.curation.bank_jobs import CAPTIONS
+from tests.curation.bank_jobs import CAPTIONS, bank_config, run
+from tests.run.killed_driver import Ask, Drive, asking
 
 pytestmark = pytest.mark.timeout(600)
-Ask = Callable[[int, bool], dict[str, Any]]
+
+
+def building(captions: Path, encoder: Path, output: Path) -> Drive:
+    config = bank_config(str(captions), encoder, output, output.parent / "cache", run={"in_flight": 1})
+    return lambda storage: 0 if run(config, storage=storage)[1] is not None else 1
 
 
 @pytest.fixture(scope="module")
@@ -25,24 +27,8 @@ def ask(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Kill a build at an operation, run it again, and hear how it went."""
     folder = tmp_path_factory.mktemp("killed")
     (folder / "captions.txt").write_text("\n".join([*CAPTIONS[:60], *CAPTIONS[:5], CAPTIONS[60]]))
-    command = [sys.executable, "-m", "tests.curation.killed_bank", folder / "captions.txt", tiny_encoder_dir, folder]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as program:
-
-        def ask(at: int, before: bool) -> dict[str, Any]:
-            assert program.stdin is not None
-            assert program.stdout is not None
-            program.stdin.write(f"{at} {int(before)}\n")
-            program.stdin.flush()
-            answer: dict[str, Any] = json.loads(program.stdout.readline())
-            return answer
-
+    with asking(building, folder / "captions.txt", tiny_encoder_dir, folder) as ask:
         yield ask
-        assert program.stdin is not None
-        program.stdin.close()
-        assert program.wait(30) == 0
 
 
 def facts(output: str) -> BankFacts:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from curator.engine.maintain import verify_output
+from curator.engine.run import label
 from curator.storage import open_storage
-from tests.run.jobs import assert_same_rows, read_rows, write_shards
+from tests.run.jobs import assert_same_rows, job_config, local_fleet, read_rows, write_shards
+from tests.run.killed_driver import Ask, Drive, asking
 
 pytestmark = pytest.mark.timeout(600)
-Ask = Callable[[int, bool], dict[str, Any]]
+
+
+def labelling(shards: Path, encoder: Path, output: Path) -> Drive:
+    config = job_config(shards, encoder, output, attempts=1, in_flight=1)
+    return lambda storage: label(config, fleet=local_fleet(config, storage), storage=storage).exit_status
 
 
 @pytest.fixture(scope="module")
@@ -25,24 +28,8 @@ def ask(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Kill a driver at an operation, resume, and hear how it went."""
     folder = tmp_path_factory.mktemp("killed")
     write_shards(folder / "shards", 2, samples=8)
-    command = [sys.executable, "-m", "tests.run.killed_driver", folder / "shards", tiny_encoder_dir, folder]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as program:
-
-        def ask(at: int, before: bool) -> dict[str, Any]:
-            assert program.stdin is not None
-            assert program.stdout is not None
-            program.stdin.write(f"{at} {int(before)}\n")
-            program.stdin.flush()
-            answer: dict[str, Any] = json.loads(program.stdout.readline())
-            return answer
-
+    with asking(labelling, folder / "shards", tiny_encoder_dir, folder) as ask:
         yield ask
-        assert program.stdin is not None
-        program.stdin.close()
-        assert program.wait(30) == 0
 
 
 def survive(ask: Ask, whole: dict[str, Any], at: int, before: bool) -> None:
