@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from curator.config import Config, with_annotators
@@ -16,6 +18,15 @@ from curator.errors import ConfigError
         ("clip_score", "scores", "clip_score", "clip_score", {}),
         ("cased,top_k=3,name=words_of", "free", "words_of", "cased", {"top_k": 3}),
         ("cased,bank=s3://b/a,c,evidence=true", "free", "free", "cased", {"bank": "s3://b/a,c", "evidence": True}),
+        (
+            "clip_score,thresholds={en=0.2,other=0.1},name=x",
+            "scores",
+            "x",
+            "clip_score",
+            {"thresholds": {"en": 0.2, "other": 0.1}},
+        ),
+        ('words,words=["a,b=[","c"],top_k=3', "free", "free", "words", {"words": ["a,b=[", "c"], "top_k": 3}),
+        ("cased,bank={,top_k=3", "free", "free", "cased", {"bank": "{,top_k=3"}),
         ("mofi,threshold=0.25", "entities", "entities", "mofi", {"threshold": 0.25}),
     ],
 )
@@ -40,3 +51,17 @@ def test_words_stand_beside_and_replace_what_the_config_has() -> None:
     assert [(each.name, each.method) for each in changed.scores] == [("near", "clip_score")]
     assert changed.input == config.input
     assert with_annotators(config, {"free": ()}) is config
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["cased", "words"], "two of free are named 'free'.*METHOD,name=NAME"),
+        ("cased", r"free: give a list, for example free=\['METHOD'\], not 'cased'"),
+        ([3], "free: give a list"),
+        ({"name": "free", "method": "cased"}, "free: give a list"),
+    ],
+)
+def test_what_is_no_list_of_annotators_with_names_of_their_own_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        with_annotators(Config(), {"free": given})

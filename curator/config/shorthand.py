@@ -11,6 +11,7 @@ from curator.config.sections import AnnotatorConfig, Config
 from curator.errors import ConfigError
 
 _NEXT_OPTION = re.compile(r",(?=[a-z_]+=)")
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 def parse_annotator(text: str, section: str) -> AnnotatorConfig:
@@ -18,7 +19,7 @@ def parse_annotator(text: str, section: str) -> AnnotatorConfig:
 
     Without it that is the section's name, for scores the method's. Values are TOML, or text. Raises ConfigError.
     """
-    method, *pairs = _NEXT_OPTION.split(text)
+    method, *pairs = _split(text)
     options: dict[str, Any] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
@@ -29,12 +30,27 @@ def parse_annotator(text: str, section: str) -> AnnotatorConfig:
     return AnnotatorConfig(name=str(name), method=method, options=options)
 
 
+def _split(text: str) -> list[str]:
+    """``text`` at the commas before its options: not at those within a table or list, as in ``{en=0.3,other=0.2}``."""
+    parts = [""]
+    for piece in _NEXT_OPTION.split(text):
+        bare = _QUOTED.sub("", parts[-1])
+        within = bare.count("{") + bare.count("[") > bare.count("}") + bare.count("]")
+        parts = [*parts[:-1], f"{parts[-1]},{piece}"] if within else [*parts, piece]
+    return parts[1:]
+
+
 def with_annotators(config: Config, given: Mapping[str, Sequence[str | Mapping[str, Any]]]) -> Config:
     """The config with annotators by section, in words or as settings, each in place of one of its name."""
     changed: dict[str, Any] = {}
     for section, texts in given.items():
+        if isinstance(texts, (str, Mapping)) or not all(isinstance(each, (str, Mapping)) for each in texts):
+            raise ConfigError(f"{section}: give a list, for example {section}=['METHOD'], not {texts!r}")
         added = [parse_annotator(each, section).model_dump() if isinstance(each, str) else dict(each) for each in texts]
         names = {each.get("name") for each in added}
+        if len(names) < len(added):
+            twice = next(each for each in names if [other.get("name") for other in added].count(each) > 1)
+            raise ConfigError(f"two of {section} are named {twice!r}: give each its own name, as in METHOD,name=NAME")
         kept = [each.model_dump() for each in getattr(config, section) if each.name not in names]
         if added:
             changed[section] = [*kept, *added]
