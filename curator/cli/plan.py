@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curator import logs
-from curator.cli.app import AsJson, ConfigPath, Inputs, Output, Overrides, app, console, errors, load
+from curator.cli.app import (
+    AsJson,
+    ConfigPath,
+    Entities,
+    Free,
+    Inputs,
+    Output,
+    Overrides,
+    Score,
+    app,
+    console,
+    errors,
+    load,
+)
 
 if TYPE_CHECKING:
     from curator.config import Config
@@ -29,6 +42,9 @@ def plan(
         str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    free: Free = None,
+    entities: Entities = None,
+    score: Score = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Label a sample; say images, bytes and hours")] = False,
     sample: Annotated[int, typer.Option(min=1, help="Shards of the sample")] = 12,
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of the fleet; as the config says")] = None,
@@ -39,14 +55,16 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a run would do: shards, bytes, done and remaining. The options are those of label and relabel."""
+    """Show what a run would do: shards, bytes, done and remaining. Methods are named as for label."""
     from curator.api import with_vocabulary
+    from curator.config import with_annotators
     from curator.console import show_forecast, show_plan
     from curator.curation.relabel import preview_run
 
     settings = load(config, overrides, inputs, output, input={"run": run})
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
+    settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
     found = preview_run(settings)
     prices = {"worker_hour": price_worker_hour, "stored_gib": price_stored_gib}
     forecast = _estimate(settings, found, sample, workers, prices, scratch) if estimate else None

@@ -63,6 +63,7 @@ def test_the_plan_names_urls_and_what_a_run_would_be_refused_for(
     for name, shard in (("changed", "0001.tar"), ("vanished", "0000.tar"), ("quarantined", "9999.tar")):
         assert after[name] == [str(tmp_path / "in" / shard)], name
     assert (after["done"], after["refused"]) == (1, None)
+    assert "'method': 'caption_stats'" in plan(*given, "--score", "caption_stats")["refused"]
     vocabulary.write_text("cat\ndog\n")
     assert "begun with another configuration" in plan(*given)["refused"]
     again = plan("--run", tmp_path / "out", "--output", tmp_path / "other", "--vocabulary", vocabulary)
