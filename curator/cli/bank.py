@@ -46,7 +46,7 @@ def build(
     encoder: Annotated[str | None, typer.Option(help="The encoder whose images will be looked up; embedded")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Its open_clip tag or weights file")] = None,
     index: Annotated[
-        str | None, typer.Option(help="Also build an approximate index: ivf | hnsw | pq (needs curator[faiss])")
+        str | None, typer.Option(help="Also build an approximate index: ivf | hnsw | pq (needs curator\\[faiss])")
     ] = None,
     backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
     as_json: AsJson = False,
@@ -122,7 +122,7 @@ def search(
     from curator.captions import CaptionBank, read_facts
     from curator.curation.bank import with_encoder_of
     from curator.engine.compose import open_encoder, storage_of
-    from curator.errors import ConfigError
+    from curator.errors import ConfigError, SampleError
 
     if not texts and not images:
         raise ConfigError("nothing to look for: give texts, or --image FILE")
@@ -134,7 +134,10 @@ def search(
     queries = {**dict.fromkeys(texts or ()), **dict.fromkeys(str(path) for path in images or ())}
     found = {}
     for query in queries:
-        vector = encoder.embed_text([query]) if query in (texts or ()) else encoder.embed([Path(query)])
+        try:
+            vector = encoder.embed_text([query]) if query in (texts or ()) else encoder.embed([Path(query)])
+        except (OSError, SampleError) as error:
+            raise ConfigError(f"--image {query}: cannot be read as an image: {error}") from error
         scores, rows = opened.search(vector, k)
         kept = rows[0][rows[0] >= 0]
         found[query] = [

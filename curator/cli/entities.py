@@ -62,9 +62,14 @@ def build(
     from curator.entities.building import build as build_gazetteer
     from curator.entities.rules import Rules
     from curator.entities.rules import stop_words as stop_words_of
+    from curator.errors import ConfigError
 
+    try:
+        more = () if stop_words is None else stop_words.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--stop-words {stop_words}: cannot be read as UTF-8 text: {error}") from error
     rules = Rules(
-        stop_words_of(() if stop_words is None else stop_words.read_text(encoding="utf-8").splitlines()),
+        stop_words_of(more),
         min_chars=min_chars,
         max_tokens=max_tokens,
         min_share=min_share,

@@ -19,7 +19,7 @@ def evaluate(
     truth: TruthFrom,
     label_set: Annotated[str | None, typer.Option(help="Which label set; of several all are set side by side")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-O", help="Directory for report.json and report.html")] = None,
-    png: Annotated[bool, typer.Option("--png", help="Also report.png (needs curator[report])")] = False,
+    png: Annotated[bool, typer.Option("--png", help="Also report.png (needs curator\\[report])")] = False,
     ablate: Annotated[
         Path | None, typer.Option(help="JSON descriptions by label: set plain, described and waffled side by side")
     ] = None,

@@ -60,7 +60,7 @@ def groups(
     groups_file: Annotated[Path, typer.Option("--groups", help="JSON: lists of labels by group")],
     first: Annotated[str, typer.Option(help="The group whose cosines are lowered, against all other labels")],
     out: SaveTo,
-    png: Annotated[Path | None, typer.Option(help="Draw the curve (needs curator[report])")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the curve (needs curator\\[report])")] = None,
     templates: Templates = "photo",
     sample: SampleSize = 10_000,
     seed: Seed = 0,

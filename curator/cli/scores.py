@@ -205,10 +205,11 @@ def convert(
 ) -> None:
     """Make a head's file of a published one; no code in it is run."""
     from curator.scores import layouts
+    from curator.scores.files import read_bytes
     from curator.scores.head_files import write_head
 
     storage = storage_from(config, overrides)
-    head = layouts.convert(storage.read(source), source, layout, encoder_digest=encoder_digest)
+    head = layouts.convert(read_bytes(storage, source, "head convert"), source, layout, encoder_digest=encoder_digest)
     storage.write(output, write_head(head))
     _show_head({**head.card, "for": head.encoder, "encoder_digest": head.encoder_digest}, output, as_json=as_json)
 

@@ -74,4 +74,5 @@ def from_free(
     save(out, vocabulary_of(concepts))
     shown = [(concept.name, concept.count, ", ".join(concept.aliases)) for concept in concepts[:20]]
     console.print(rows_table("The most frequent", ["label", "images" if ranks == 1 else "labels", "with"], shown))
-    console.print(f"{len(concepts)} labels in {out}; curator relabel {run} --vocabulary {out}", highlight=False)
+    then = f"curator relabel {run} --output NEW --vocabulary {out}"
+    console.print(f"{len(concepts)} labels in {out}; {then}", highlight=False, markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from curator.curation.frequencies import UploadFile
 from curator.curation.rules import Frequencies, Rule, RuleSet
-from curator.errors import ConfigError
+from curator.errors import ConfigError, NotFoundError
 from curator.storage import Storage, join
 from curator.tables.readers import Part, parts, scan
 
@@ -86,8 +86,11 @@ def read_frequencies(output: str, storage: Storage) -> Frequencies:
     """The counts that ``curator concepts`` left, of all that occurs more than once."""
     counts = []
     for name in ("captions.parquet", "images.parquet"):
-        with storage_file(join(output, name), storage) as file:
-            table = pq.read_table(file, filters=[("n", ">", 1)])
+        try:
+            with storage_file(join(output, name), storage) as file:
+                table = pq.read_table(file, filters=[("n", ">", 1)])
+        except NotFoundError as error:
+            raise ConfigError(f"{output}: has no {name}; give the output of `curator concepts RUN`") from error
         counts.append(dict(zip(table["digest"].to_pylist(), table["n"].to_pylist(), strict=True)))
     return Frequencies(*counts)
 

@@ -14,7 +14,7 @@ from curator.data import TextBank
 from curator.entities.gazetteer import Entity, Gazetteer, check, facts_at_head
 from curator.entities.options import needed, text
 from curator.entities.places import local_copy
-from curator.errors import ConfigError
+from curator.errors import ConfigError, NotFoundError
 from curator.labels.banks import build_bank
 from curator.labels.vocabulary import Label, Vocabulary
 from curator.storage.base import Storage
@@ -29,7 +29,10 @@ _ENTITIES_KEPT = 1 << 16
 def gazetteer_digest(spec: AnnotatorSpec, storage: Storage) -> str:
     """The digest of the file that the option ``gazetteer`` names, from its head. ConfigError where there is none."""
     url = needed(spec, "gazetteer", text(spec, "gazetteer", None), "a file of `curator gazetteer build`")
-    stream = storage.open(url, length=_HEAD_BYTES)
+    try:
+        stream = storage.open(url, length=_HEAD_BYTES)
+    except NotFoundError as error:
+        raise ConfigError(f"{url}: no gazetteer here; make one with `curator gazetteer build`") from error
     try:
         head = b""
         while block := stream.read(_HEAD_BYTES):

@@ -19,7 +19,7 @@ from typing import IO, Any, Final, cast
 import inflect
 
 from curator.entities.building import SourceEntity
-from curator.errors import ConfigError
+from curator.errors import ConfigError, NotFoundError
 from curator.labels.wordnet import WordNet
 from curator.storage.base import ReadStream, Storage
 
@@ -52,7 +52,11 @@ class _Raw(io.RawIOBase):
 
 def open_bytes(url: str, storage: Storage) -> IO[bytes]:
     """The object's bytes, unpacked where its name ends in .gz or .bz2."""
-    buffered = io.BufferedReader(_Raw(storage.open(url)), 1 << 20)
+    try:
+        stream = storage.open(url)
+    except NotFoundError as error:
+        raise ConfigError(f"{url}: no dump, table or folder of WordNet here ({error})") from error
+    buffered = io.BufferedReader(_Raw(stream), 1 << 20)
     if url.endswith(".gz"):
         return cast("IO[bytes]", gzip.GzipFile(fileobj=buffered))
     if url.endswith(".bz2"):
@@ -157,10 +161,13 @@ def read_table(path: Path, *, separator: str = "|") -> Iterator[SourceEntity]:
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        _check_columns(reader.fieldnames or (), path)
-        yield from reader
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            _check_columns(reader.fieldnames or (), path)
+            yield from reader
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: cannot be read as CSV in UTF-8: {error}") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -169,7 +176,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
+    except (OSError, pa.ArrowInvalid) as error:
         raise ConfigError(f"{path}: neither .csv nor Parquet ({error})") from error
     with file:
         _check_columns(file.schema_arrow.names, path)

@@ -96,6 +96,14 @@ def test_a_quarantined_shard_gives_status_1_and_retry_mends_it(job: list[str], t
         (["label", "--input", "shards", "--output", "out", "--vocabulary", "labels.txt", "--top-k", "0"], "top_k"),
         (["label", "--input", "shards", "--output", "labels.txt"], "the output cannot be written"),
         (["status", "nowhere"], "no run has begun here"),
+        (["label", "--input", "shards", "--output", "out", "--entities", "mofi,gazetteer=x"], "x: no gazetteer here"),
+        (["gazetteer", "build", "absent", "-o", "g"], "absent: no dump, table or folder of WordNet here"),
+        (["gazetteer", "build", "absent.csv", "-o", "g"], "absent.csv: cannot be read as CSV"),
+        (["gazetteer", "build", "absent.parquet", "-o", "g"], "absent.parquet: neither .csv nor Parquet"),
+        (["gazetteer", "build", "shards/000.tar", "-o", "g", "--stop-words", "absent"], "--stop-words absent: cannot"),
+        (["head", "convert", "absent.pth", "--layout", "mlp", "-o", "h"], "absent.pth: cannot be read"),
+        (["bank", "search", "embedded", "--image", "absent.png"], "--image absent.png: cannot be read as an image"),
+        (["bank", "search", "embedded", "--image", "labels.txt"], "--image labels.txt: cannot be read as an image"),
     ],
 )
 def test_wrong_settings_exit_2_with_the_way_out(
@@ -115,6 +123,11 @@ def test_an_unknown_encoder_exits_2_with_the_nearest(
 ) -> None:
     assert exit_status(monkeypatch, "label", *job, "--set", "encoder.name=ViT-B-23") == 2
     assert "ViT-B-32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "extra"), [("bank build", "faiss"), ("eval", "report")])
+def test_help_names_the_extra_that_an_option_needs(command: str, extra: str) -> None:
+    assert f"curator[{extra}]" in runner.invoke(app, [*command.split(), "--help"]).stdout
 
 
 def test_schema_and_encoders() -> None:

@@ -106,6 +106,8 @@ def test_align(run: str, rows: list[Row], counted: str, tmp_path: Path) -> None:
     alone = Counter(failed(row)[0] for row in ok if len(failed(row)) == 1)
     assert report.alone == {name: alone[name] for name in report.dropped}
     assert all(drops[name] for name in ("short_side", "aspect", "images_of_caption", "few_words", "many_words"))
+    with pytest.raises(ConfigError, match="give the output of `curator concepts RUN`"):
+        apply_rules(run, open_storage(), read_rules("align"), frequencies="memory://nothing")
     with pytest.raises(ConfigError, match="give --frequencies"):
         apply_rules(run, open_storage(), read_rules("align"))
 

@@ -101,6 +101,9 @@ def test_tables(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("id,name\n1,x\n")
     with pytest.raises(ConfigError, match=r"columns id, name, but not entity_id"):
         list(read_table(tmp_path / "bad.csv"))
+    (tmp_path / "bad.csv").write_bytes("entity_id,name\n1,Füchse\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"cannot be read as CSV in UTF-8"):
+        list(read_table(tmp_path / "bad.csv"))
     (tmp_path / "bad.csv").write_text("entity_id,name,prior\n1,x,much\n")
     with pytest.raises(ConfigError, match=r"row 1: the prior 'much' is not a number"):
         list(read_table(tmp_path / "bad.csv"))

@@ -66,6 +66,7 @@ def test_near_words_are_merged_by_the_runs_encoder(source: Config, tmp_path: Pat
     printed = curator("vocab", "from-free", source.output.url, "--label-set", "free", "--out", tmp_path / "v.json",
                       "--min-count", 1, "--merge-cosine", 0.0)  # fmt: skip
     assert len(json.loads((tmp_path / "v.json").read_text())["labels"]) == 1
+    assert f"curator relabel {source.output.url} --output NEW --vocabulary {tmp_path / 'v.json'}" in printed
     assert "1 labels in" in printed
 
 
