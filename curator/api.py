@@ -87,7 +87,10 @@ def _settings(
     sections: Mapping[str, Mapping[str, Any]],
 ) -> Config:
     """The Config of friendly arguments: the file or Config first, then overrides, sections, and what was ``given``."""
-    values: dict[str, Any] = {name: dict(section) for name, section in sections.items()}
+    # What is no mapping is for the Config to refuse: a section's name spelled wrong, or "ViT-B-32" for a section.
+    values: dict[str, Any] = {
+        name: dict(section) if isinstance(section, Mapping) else section for name, section in sections.items()
+    }
     for name, section in given.items():
         values.setdefault(name, {}).update(section)
     if output is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import curator
+from curator.errors import ConfigError
 from tests.builders import make_image, make_jpeg, make_samples, write_tar
 
 
@@ -29,6 +31,19 @@ def test_label_and_open_dataset(tmp_path: Path, tiny_encoder_dir: Path) -> None:
     table = curator.open_dataset(tmp_path / "out").to_table(columns=["key", "labels", "labels_abstained"])
     assert table.num_rows == 7
     assert {len(labels) for labels in table["labels"].to_pylist()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"score": ["clip_score"]}, "unknown key 'score'; did you mean 'scores'"),
+        ({"encoder": "embedded"}, "encoder: Input should be"),
+        ({"scores": "clip_score"}, "scores: give a list"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_settings_at_fault(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        curator.label("shards", "out", **given)
 
 
 def test_rooms_alone(tmp_path: Path, tiny_encoder_dir: Path) -> None:

@@ -35,6 +35,11 @@ def test_words_become_settings(text: str, section: str, name: str, method: str, 
     assert (found.name, found.method, found.options) == (name, method, options)
 
 
+def test_words_name_a_further_encoder() -> None:
+    found = parse_annotator("words,encoder=b16,top_k=3", "free")
+    assert (found.encoder, found.options) == ("b16", {"top_k": 3})
+
+
 @pytest.mark.parametrize("text", ["", "cased top_k=3", "Cased", "cased,top-k=3"])
 def test_what_is_no_method_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="write METHOD"):
@@ -59,6 +64,7 @@ def test_words_stand_beside_and_replace_what_the_config_has() -> None:
         (["cased", "words"], "two of free are named 'free'.*METHOD,name=NAME"),
         ("cased", r"free: give a list, for example free=\['METHOD'\], not 'cased'"),
         ([3], "free: give a list"),
+        (3, "free: give a list"),
         ({"name": "free", "method": "cased"}, "free: give a list"),
     ],
 )

@@ -15,9 +15,10 @@ _QUOTED = re.compile(r'"[^"]*"')
 
 
 def parse_annotator(text: str, section: str) -> AnnotatorConfig:
-    """METHOD[,OPTION=VALUE…] as an annotator of ``section``; the option ``name`` says what its columns begin with.
+    """METHOD[,OPTION=VALUE…] as an annotator of ``section``.
 
-    Without it that is the section's name, for scores the method's. Values are TOML, or text. Raises ConfigError.
+    The option ``name`` says what its columns begin with, ``encoder`` names one of the further encoders.
+    Without a name that is the section's, for scores the method's. Values are TOML, or text. Raises ConfigError.
     """
     method, *pairs = _split(text)
     options: dict[str, Any] = {}
@@ -27,7 +28,8 @@ def parse_annotator(text: str, section: str) -> AnnotatorConfig:
     if not re.fullmatch(r"[a-z_]+", method):
         raise ConfigError(f"{section} {text!r}: write METHOD or METHOD,OPTION=VALUE, for example cased,top_k=3")
     name = options.pop("name", method if section == "scores" else section)
-    return AnnotatorConfig(name=str(name), method=method, options=options)
+    encoder = options.pop("encoder", "")
+    return AnnotatorConfig(name=str(name), method=method, encoder=str(encoder), options=options)
 
 
 def _split(text: str) -> list[str]:
@@ -44,7 +46,8 @@ def with_annotators(config: Config, given: Mapping[str, Sequence[str | Mapping[s
     """The config with annotators by section, in words or as settings, each in place of one of its name."""
     changed: dict[str, Any] = {}
     for section, texts in given.items():
-        if isinstance(texts, (str, Mapping)) or not all(isinstance(each, (str, Mapping)) for each in texts):
+        several = isinstance(texts, Sequence) and not isinstance(texts, str)
+        if not several or not all(isinstance(each, (str, Mapping)) for each in texts):
             raise ConfigError(f"{section}: give a list, for example {section}=['METHOD'], not {texts!r}")
         added = [parse_annotator(each, section).model_dump() if isinstance(each, str) else dict(each) for each in texts]
         names = {each.get("name") for each in added}
