@@ -123,6 +123,8 @@ def read_request(config: Config, request: Request, storage: Storage) -> Counting
             known = [name for name, kind in kinds.items() if kind in COUNTED_KINDS]
             raise ConfigError(f"{source}: has no column {name!r} with entries to count; there are {', '.join(known)}")
     if request.concepts is None:
+        if request.plot:
+            raise ConfigError("--plot draws how often concepts occur: name them by --concepts FILE|LABELSET")
         return Counting(columns=columns)
     label_sets = {each["name"]: each for each in run["settings"].get("labels", ())}
     named = label_sets.get(request.concepts)

@@ -266,6 +266,7 @@ def test_requests_that_do_not_fit_the_run(run: Path, tmp_path: Path) -> None:
         (Request(concepts=str(good), images="entries"), "no labels in a column 'entries'; there are things"),
         (Request(concepts=str(other)), "'!!!' has no word"),
         (Request(concepts=str(tmp_path / "none.txt")), "does not exist"),
+        (Request(plot=True), "name them by --concepts"),
     ]:
         with pytest.raises(ConfigError, match=message):
             count(run, tmp_path / "out", request)
