@@ -154,6 +154,9 @@ class Annotator(ABC):
     NEEDS: ClassVar[frozenset[str]] = frozenset()
     """What of ``Embeddings`` only a run that reads images can give: ``pixels``, ``patches``."""
 
+    READS_CAPTIONS: ClassVar[bool] = False
+    """Whether the method says nothing of a sample without a caption."""
+
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
         """``spec`` checked, small files that its options name read, digests of large ones added. Driver only.

@@ -68,6 +68,11 @@ class Annotations:
         """What of ``Embeddings`` only a run that reads images can give, as far as any of them needs it."""
         return frozenset[str]().union(*(METHODS[section][spec.method].NEEDS for section, spec in self.others))
 
+    @property
+    def readers_of_captions(self) -> list[str]:
+        """The names of those that say nothing of a sample without a caption."""
+        return [spec.name for section, spec in self.others if METHODS[section][spec.method].READS_CAPTIONS]
+
     def shaping(self, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What of them shapes rows: settings, and digests of what stood in files. ``settings`` are the label sets'."""
         sections: dict[str, list[dict[str, Any]]] = {}

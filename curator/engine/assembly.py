@@ -47,6 +47,7 @@ class Assembly:
         self.reasons: Counter[str] = Counter()
         self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         self.admitted = 0
+        self.captioned = 0
         self._dim = dim
         self._columns = columns
         self._block_rows = block_rows

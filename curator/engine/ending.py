@@ -5,6 +5,8 @@ Reads the ledger and knows no worker; whoever ran decides when a summary is writ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from curator.config import Config
@@ -51,6 +53,18 @@ def summarize(
         **times,
         quarantined=tuple({"url": letter["url"], "reason": letter["reason"]} for letter in letters),
     )
+
+
+def note_captions(summary: Summary, config: Config, readers: Sequence[str]) -> Summary:
+    """The summary, with a word on captions where ``readers`` of them found none in any sample: a name misspelt."""
+    rows = summary.totals["rows"]
+    if not readers or not rows or summary.totals["captioned"]:
+        return summary
+    note = (
+        f"none of {rows} samples has a caption (input.caption = {config.input.caption!r}), and {', '.join(readers)} "
+        "say nothing without one"
+    )
+    return replace(summary, message=f"{summary.message}; {note}" if summary.message else note)
 
 
 def _judge(config: Config, totals: Totals, quarantined: int, message: str) -> tuple[str, str]:

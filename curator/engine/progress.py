@@ -24,6 +24,7 @@ class Totals:
     part_bytes: int = 0
     read_bytes: int = 0
     salvaged: int = 0
+    captioned: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -35,6 +36,7 @@ class Totals:
         self.part_bytes += receipt.part_bytes
         self.read_bytes += receipt.size or 0
         self.salvaged += receipt.salvaged is not None
+        self.captioned += receipt.counters.get("samples", {}).get("captioned", 0)
         self.reasons.update(receipt.reasons)
         for stage, seconds in receipt.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
@@ -48,6 +50,7 @@ class Totals:
             "part_bytes": self.part_bytes,
             "read_bytes": self.read_bytes,
             "salvaged": self.salvaged,
+            "captioned": self.captioned,
             "reasons": dict(sorted(self.reasons.items())),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }

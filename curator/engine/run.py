@@ -15,9 +15,17 @@ from typing import Any
 from curator.config import Config
 from curator.data import Shard
 from curator.engine.backends.local import LocalFleet, Worker
-from curator.engine.compose import plan_worker, ray_resources, require_paths, run_digests, storage_of, storage_options
+from curator.engine.compose import (
+    WorkerPlan,
+    plan_worker,
+    ray_resources,
+    require_paths,
+    run_digests,
+    storage_of,
+    storage_options,
+)
 from curator.engine.driver import Driver, DriverSettings, FleetLostError, StoppedError
-from curator.engine.ending import finished_before, summarize
+from curator.engine.ending import finished_before, note_captions, summarize
 from curator.engine.fleet import Fleet
 from curator.engine.instruments import instrumented
 from curator.engine.ledger import Ledger, Plan, make_plan
@@ -105,12 +113,18 @@ def label(
     require_paths(config)
     storage = storage or storage_of(config)
     config = learn_conditions(config, storage)
-    return run_work(label_work(config, storage), config, storage, observe=observe, stop=stop, fleet=fleet)
+    plan = plan_worker(config)
+    summary = run_work(_work(plan, storage), config, storage, observe=observe, stop=stop, fleet=fleet)
+    return note_captions(summary, config, plan.annotations.readers_of_captions)
 
 
 def label_work(config: Config, storage: Storage) -> Work:
     """The main job as work: with the files that the config names read, all that shapes its rows is known."""
-    plan = plan_worker(config)
+    return _work(plan_worker(config), storage)
+
+
+def _work(plan: WorkerPlan, storage: Storage) -> Work:
+    config = plan.config
     return Work(lambda: _manifest(config, storage), plan, plan.config_digest, plan.shaping)
 
 

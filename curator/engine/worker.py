@@ -95,6 +95,7 @@ class ShardWorker:
                     self._ledger, writer, lease, entry,
                     samples=assembly.admitted, reasons=assembly.reasons, seconds=assembly.seconds, started=started,
                     config_digest=self.provenance["config_digest"], salvaged=salvaged,
+                    counters={"samples": {"captioned": assembly.captioned}},
                 )  # fmt: skip
             except BaseException:
                 writer.abort()
@@ -143,6 +144,7 @@ class ShardWorker:
     def _write_ready(self, assembly: Assembly, writer: PartWriter, *, wait: bool) -> None:
         while (rows := assembly.take(wait=wait)) is not None:
             started = time.perf_counter()
+            assembly.captioned += sum(bool(record.caption) for record in rows.records)
             writer.write(rows)
             assembly.spend("write", time.perf_counter() - started)
             assembly.move("write")

@@ -51,6 +51,7 @@ class Candidates:
 class MofiAnnotator(Annotator):
     """Entities of a caption that its image shows, with the cosine between them."""
 
+    READS_CAPTIONS = True
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
         {
             "gazetteer", "threshold", "keep", "beta", "descriptions", "max_caption_chars", "max_mentions",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PROMPTS_AT_ONCE = 16_384
+_MANY_LABELS = 50_000
 _BUILD_TIMEOUT_S = 6 * 3600.0
 
 
@@ -66,6 +67,10 @@ def build_bank(
         with locked(path.with_suffix(".lock"), timeout_s=_BUILD_TIMEOUT_S):
             vectors = _load(path, vocabulary, encoder.dim)
             if vectors is None:
+                if len(vocabulary) > _MANY_LABELS:
+                    logger.warning(
+                        "embedding the texts of %d labels, which takes a while, and once only", len(vocabulary)
+                    )
                 vectors = _embed(vocabulary, templates, encoder)
                 _keep(path, vectors)
     return TextBank(vocabulary.ids, vocabulary.names, vectors, digest)

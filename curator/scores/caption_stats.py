@@ -20,6 +20,7 @@ class CaptionStats(Annotator):
     (a probability) is null.
     """
 
+    READS_CAPTIONS = True
     OPTIONS = frozenset({"language", "languages", "min_language_score"})
 
     @classmethod

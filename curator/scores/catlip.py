@@ -46,6 +46,7 @@ class CatLip(Annotator):
     them to its first ``vocabulary_size`` classes, those of an object by falling count.
     """
 
+    READS_CAPTIONS = True
     OPTIONS = frozenset({"vocabulary", "vocabulary_size"})
 
     @classmethod

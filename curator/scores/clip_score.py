@@ -25,6 +25,7 @@ class ClipScore(Annotator):
     carry over; ``curator percentiles`` says what share a threshold keeps.
     """
 
+    READS_CAPTIONS = True
     OPTIONS = frozenset({"thresholds"})
 
     @classmethod

@@ -66,6 +66,7 @@ class MetaClip(Annotator):
     ``curator concepts`` writes it or as it was published; ``t`` the limit above which entries are thinned.
     """
 
+    READS_CAPTIONS = True
     OPTIONS = frozenset({"metadata", "counts", "t"})
 
     @classmethod

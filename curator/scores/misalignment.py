@@ -24,6 +24,7 @@ class Misalignment(Annotator):
     already filtered sets.
     """
 
+    READS_CAPTIONS = True
     OPTIONS = frozenset({"threshold", "max_words"})
 
     @classmethod

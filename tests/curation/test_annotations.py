@@ -116,6 +116,18 @@ def test_refusals_name_the_way_out(tmp_path: Path, tiny_encoder_dir: Path) -> No
         label(config(name="labels", method="facts"))
 
 
+@pytest.mark.parametrize(("member", "noted"), [("txt", False), ("nope", True)])
+def test_a_run_that_found_no_caption_says_so(tmp_path: Path, tiny_encoder_dir: Path, member: str, noted: bool) -> None:
+    write_shards(tmp_path / "shards", 1, samples=8)
+    plain = job_config(tmp_path / "shards", tiny_encoder_dir, tmp_path / "out").model_dump()
+    plain["input"]["caption"] = member
+    config = Config.model_validate({**plain, "scores": [{"name": "near", "method": "clip_score"}]})
+    summary = label(config, fleet=local_fleet(config))
+    assert summary.status == "complete"
+    assert summary.totals["captioned"] == (0 if noted else 8)
+    assert ("none of 8 samples has a caption (input.caption = 'nope'), and near say" in summary.message) is noted
+
+
 def test_other_options_are_another_run(tmp_path: Path, tiny_encoder_dir: Path) -> None:
     write_shards(tmp_path / "shards", 1, samples=8)
     plain = job_config(tmp_path / "shards", tiny_encoder_dir, tmp_path / "out").model_dump()

@@ -28,6 +28,7 @@ def test_all_shards_are_settled_and_counted() -> None:
         "part_bytes": 500,
         "read_bytes": 10,
         "salvaged": 0,
+        "captioned": 0,
         "reasons": {"no_image": 5},
         "seconds": {"read": 2.5, "device": 5.0},
     }
