@@ -61,8 +61,8 @@ def note_captions(summary: Summary, config: Config, readers: Sequence[str]) -> S
     if not readers or not rows or summary.totals["captioned"]:
         return summary
     note = (
-        f"none of {rows} samples has a caption (input.caption = {config.input.caption!r}), and {', '.join(readers)} "
-        "say nothing without one"
+        f"none of {rows} samples has a caption (input.caption = {config.input.caption!r}): nothing to read for "
+        f"{', '.join(readers)}"
     )
     return replace(summary, message=f"{summary.message}; {note}" if summary.message else note)
 
