@@ -125,7 +125,8 @@ def test_a_run_that_found_no_caption_says_so(tmp_path: Path, tiny_encoder_dir: P
     summary = label(config, fleet=local_fleet(config))
     assert summary.status == "complete"
     assert summary.totals["captioned"] == (0 if noted else 8)
-    assert ("none of 8 samples has a caption (input.caption = 'nope'): nothing to read for near" in summary.message) is noted
+    note = "none of 8 samples has a caption (input.caption = 'nope'): nothing to read for near"
+    assert (note in summary.message) is noted
 
 
 def test_other_options_are_another_run(tmp_path: Path, tiny_encoder_dir: Path) -> None:
