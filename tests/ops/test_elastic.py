@@ -107,6 +107,7 @@ def test_forty_shards_while_one_node_dies_and_another_comes(
     assert not any(problems for _, problems in verify_output(config.output.url, open_storage()))
 
 
+@pytest.mark.slow
 def test_a_node_that_is_drained_ends_its_leases_and_is_replaced(
     ray_cluster: Any, forty: Path, tiny_encoder_dir: Path, tmp_path: Path, rows_alone: dict[str, Row]
 ) -> None:
