@@ -37,6 +37,10 @@ Inputs = Annotated[
     typer.Option("--input", "-i", help="Shards: path, url, {000..099} braces, glob, prefix or @list; repeatable"),
 ]
 Output = Annotated[str | None, typer.Option("--output", "-o", help="Directory or s3:// prefix of the dataset")]
+VocabularyFile = Annotated[
+    str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
+]
+TopK = Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")]
 _WORDS = "METHOD[,OPTION=VALUE…]; repeatable"
 Free = Annotated[list[str] | None, typer.Option("--free", help=f"Labels without a vocabulary, e.g. cased: {_WORDS}")]
 Entities = Annotated[list[str] | None, typer.Option("--entities", help=f"Entity tags, e.g. mofi,gazetteer=G: {_WORDS}")]
@@ -98,6 +102,23 @@ def load(
 
         return fetch_config(config, overrides=overrides or (), values=values)
     return load_config(config, overrides=overrides or (), values=values)
+
+
+def with_descriptions(
+    settings: Config,
+    vocabulary: str | None,
+    top_k: int | None,
+    free: list[str] | None,
+    entities: list[str] | None,
+    score: list[str] | None,
+) -> Config:
+    """The settings with what a command line says of how images are described, over what the config file says."""
+    from curator.api import with_vocabulary
+    from curator.config import with_annotators
+
+    if vocabulary is not None:
+        settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
+    return with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
 
 
 def storage_from(config: str | None, overrides: list[str] | None) -> Storage:

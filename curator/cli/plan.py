@@ -19,10 +19,13 @@ from curator.cli.app import (
     Output,
     Overrides,
     Score,
+    TopK,
+    VocabularyFile,
     app,
     console,
     errors,
     load,
+    with_descriptions,
 )
 
 if TYPE_CHECKING:
@@ -38,10 +41,8 @@ def plan(
     inputs: Inputs = None,
     output: Output = None,
     run: Annotated[str | None, typer.Option(help="Plan to relabel this run, instead of labelling shards")] = None,
-    vocabulary: Annotated[
-        str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    vocabulary: VocabularyFile = None,
+    top_k: TopK = None,
     free: Free = None,
     entities: Entities = None,
     score: Score = None,
@@ -56,15 +57,11 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a run would do: shards, bytes, done and remaining. Methods are named as for label."""
-    from curator.api import with_vocabulary
-    from curator.config import with_annotators
     from curator.console import show_forecast, show_plan
     from curator.curation.relabel import preview_run
 
     settings = load(config, overrides, inputs, output, input={"run": run})
-    if vocabulary is not None:
-        settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
-    settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
+    settings = with_descriptions(settings, vocabulary, top_k, free, entities, score)
     found = preview_run(settings)
     prices = {"worker_hour": price_worker_hour, "stored_gib": price_stored_gib}
     forecast = _estimate(settings, found, sample, workers, prices, scratch) if estimate else None

@@ -23,12 +23,15 @@ from curator.cli.app import (
     Output,
     Overrides,
     Score,
+    TopK,
+    VocabularyFile,
     app,
     console,
     errors,
     load,
     say,
     storage_from,
+    with_descriptions,
 )
 
 if TYPE_CHECKING:
@@ -96,10 +99,8 @@ def label(
     overrides: Overrides = None,
     inputs: Inputs = None,
     output: Output = None,
-    vocabulary: Annotated[
-        str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    vocabulary: VocabularyFile = None,
+    top_k: TopK = None,
     free: Free = None,
     entities: Entities = None,
     score: Score = None,
@@ -115,8 +116,6 @@ def label(
     log_format: LogFormat = None,
 ) -> None:
     """Label shards: the main job. Run the same command again to resume; what is done is not done twice."""
-    from curator.api import with_vocabulary
-    from curator.config import with_annotators
     from curator.engine.run import label as start
 
     settings = load(
@@ -126,9 +125,7 @@ def label(
             "backend": backend, "max_seconds": max_seconds, "prune": prune, "metrics_port": metrics_port, "id": run_id,
         },
     )  # fmt: skip
-    if vocabulary is not None:
-        settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
-    settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
+    settings = with_descriptions(settings, vocabulary, top_k, free, entities, score)
     run_shown(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 
@@ -138,10 +135,8 @@ def relabel(
     output: Output = None,
     config: ConfigPath = None,
     overrides: Overrides = None,
-    vocabulary: Annotated[
-        str | None, typer.Option("--vocabulary", help="Labels: a text file (a label a line), JSON or TOML")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Labels per image, with --vocabulary")] = None,
+    vocabulary: VocabularyFile = None,
+    top_k: TopK = None,
     free: Free = None,
     entities: Entities = None,
     score: Score = None,
@@ -153,8 +148,6 @@ def relabel(
     log_format: LogFormat = None,
 ) -> None:
     """Label a run again from its stored embeddings, into another output: no image is read, rejects stay rejects."""
-    from curator.api import with_vocabulary
-    from curator.config import with_annotators
     from curator.curation.relabel import relabel as start
 
     settings = load(
@@ -162,9 +155,7 @@ def relabel(
         input={"run": run},
         run={"backend": backend, "max_seconds": max_seconds, "metrics_port": metrics_port, "id": run_id},
     )  # fmt: skip
-    if vocabulary is not None:
-        settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
-    settings = with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})
+    settings = with_descriptions(settings, vocabulary, top_k, free, entities, score)
     run_shown(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 
