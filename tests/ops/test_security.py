@@ -138,6 +138,10 @@ def test_only_allowed_schemes_are_read(tmp_path: Path, tiny_encoder_dir: Path, u
         label(Config.model_validate(changed), fleet=local_fleet(config))
 
 
+# A template engine that took this for its own would write the answer, too long to stand anywhere by chance.
+TEMPLATE, ANSWER = "{{62773913*79999987}}", str(62773913 * 79999987)
+
+
 class Bomb:
     """Unpickled, it makes a file."""
 
@@ -156,7 +160,7 @@ def test_nothing_in_a_shard_is_executed_or_templated(
     owned = tmp_path / "owned"
     texts = [
         f"$(touch {owned}) `touch {owned}`; touch {owned}",
-        "{{7*7}} ${7*7} %(asctime)s %s {0.__class__} {config}",
+        TEMPLATE + " ${62773913*79999987} %(asctime)s %s {0.__class__} {config}",
         f"__import__('os').system('touch {owned}')",
         "[bold red]not markup[/]\x1b[2J\x1b]0;owned\x07",
         "=cmd|' /C calc'!A0",
@@ -165,7 +169,7 @@ def test_nothing_in_a_shard_is_executed_or_templated(
         (f"{index:03d}", {"jpg": make_jpeg(seed=index), "txt": text.encode(), "pkl": pickle.dumps(Bomb(owned))})
         for index, text in enumerate(texts)
     ]
-    samples.append(("{{7*7}}", {"jpg": b"\x80\x04pickle?", "json": b'{"__class__": "os.system"}'}))
+    samples.append((TEMPLATE, {"jpg": b"\x80\x04pickle?", "json": b'{"__class__": "os.system"}'}))
     samples.append(("../../escape", {"jpg": make_jpeg(seed=9), "py": f"open({str(owned)!r}, 'w')".encode()}))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "0.tar").write_bytes(tar_bytes(members_of(samples)))
@@ -181,7 +185,8 @@ def test_nothing_in_a_shard_is_executed_or_templated(
     table = pyarrow.dataset.dataset(config.output.url, format="parquet").to_table(columns=["key", "caption"])
     captions = dict(zip(table["key"].to_pylist(), table["caption"].to_pylist(), strict=True))
     assert [captions[f"{index:03d}"] for index in range(len(texts))] == [text.strip() for text in texts]
-    assert "49" not in caplog.text.replace(str(tmp_path), "")
+    assert ANSWER not in caplog.text
+    assert ANSWER.encode() not in below(tmp_path)
 
 
 def calls(path: Path) -> set[str]:
