@@ -2,68 +2,63 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from curator.data import Shard
 from curator.errors import ConfigError, ForbiddenError, NotFoundError
 from curator.shards.braces import expand_braces
-from curator.storage.urls import redact
+from curator.storage.urls import absolute, folder_of, redact, within
 
 if TYPE_CHECKING:
     from curator.storage.base import Storage
 
 SHARD_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 _MAGIC: Final = re.compile(r"[*?\[]")
+_IDLE_STEPS: Final = re.compile(r"/(?:\.?/)+")
 _LIST_ABOVE: Final = 64
 _HERE: Final = "./"
 
 
 def expand(inputs: Sequence[str], storage: Storage, *, suffixes: tuple[str, ...] = SHARD_SUFFIXES) -> list[Shard]:
-    """The shards that ``inputs`` name: as given, and by url within a glob or prefix; each url once.
+    """The shards that ``inputs`` name: as given, and by url within a glob or prefix; each once.
+
+    A shard is known by its url, and a local one by its absolute path: it is the same shard however it is spelled, from
+    wherever. Links are not followed.
 
     An input is a shard's url; a pattern with braces (``{000..099}``) and globs (``*`` ``?`` ``[…]`` within a name,
     ``**`` across directories); a directory or prefix, which stands for every file below it with one of ``suffixes``; or
-    ``@url`` of a list with one input a line (``#`` begins a comment). Names that begin with ``_`` or ``.`` are not
-    looked at in a listing.
+    ``@url`` of a list with one input a line (``#`` begins a comment), where relative paths start at the list's own
+    directory. Names that begin with ``_`` or ``.`` are not looked at in a listing.
     Sizes and etags are known where a listing gave them, and of local files; a remote shard given by name is not asked
     for. ConfigError, with what was looked for, where an input stands for nothing.
     """
     if not inputs:
         raise ConfigError("no input: give shards, a pattern such as 'shards/{000..099}.tar', a directory or @list.txt")
     found: dict[str, Shard] = {}
-    for shard in _shards(inputs, storage, suffixes, within=None):
-        known = found.get(shard.url)
+    for shard in _shards(inputs, storage, suffixes, listed_in=None):
+        url = absolute(shard.url)
+        known = found.get(url)
         if known is None or known.size is None:
-            found[shard.url] = shard
-    if len(inputs) > 1 or inputs[0].startswith("@"):
-        _refuse_two_names(found)
+            found[url] = shard if url == shard.url else replace(shard, url=url)
     return list(found.values())
 
 
-def _refuse_two_names(urls: Iterable[str]) -> None:
-    """A shard is known by its url: two spellings of one local path would be two shards, with every row twice."""
-    places: dict[str, str] = {}
-    for url in urls:
-        if _is_local(url):
-            place = os.path.abspath(url.removeprefix("file://"))
-            if (other := places.setdefault(place, url)) != url:
-                raise ConfigError(f"shards {other!r} and {url!r} are one file; name it in one way")
-
-
 def _shards(
-    inputs: Iterable[str], storage: Storage, suffixes: tuple[str, ...], *, within: str | None
+    inputs: Iterable[str], storage: Storage, suffixes: tuple[str, ...], *, listed_in: str | None
 ) -> Iterator[Shard]:
     for given in inputs:
         if not given.strip():
             raise ConfigError("an empty input names no shard; leave it out")
         if given.startswith("@"):
-            if within is not None:
-                raise ConfigError(f"{given}: a list of inputs ({within}) cannot hold another list")
-            yield from _shards(_lines(given[1:], storage), storage, suffixes, within=given)
+            if listed_in is not None:
+                raise ConfigError(f"{given}: a list of inputs ({listed_in}) cannot hold another list")
+            folder = folder_of(given[1:])
+            lines = (within(folder, line, pattern=True) for line in _lines(given[1:], storage))
+            yield from _shards(lines, storage, suffixes, listed_in=given)
         else:
             yield from _input(given, storage, suffixes)
 
@@ -83,6 +78,8 @@ def _lines(url: str, storage: Storage) -> list[str]:
 
 def _input(given: str, storage: Storage, suffixes: tuple[str, ...]) -> Iterator[Shard]:
     """The shards of one input; neighbours of one kind are looked up together, so that a directory is listed once."""
+    if _is_local(given):
+        given = _IDLE_STEPS.sub("/", given.removeprefix("file://"))
     for place, names in groupby(expand_braces(given), key=lambda url: _place(url, suffixes)):
         if place is None:
             yield from _named(list(names), given, storage)

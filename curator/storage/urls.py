@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
 from curator.errors import ConfigError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_UNTIDY = re.compile(r"//|/\.{0,2}(?=/|$)")
+_NAMED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_GLOB = re.compile(r"[*?\[]")
 _COMMAND = re.compile(r"(pipe|data|javascript):", re.IGNORECASE)
 _CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
 _SIGNATURE = re.compile(
@@ -38,6 +43,57 @@ def scheme_of(url: str) -> str:
 def is_remote(url: str) -> bool:
     """Whether reading the object waits for a network, so that reading ahead pays."""
     return scheme_of(url) not in ("file", "memory")
+
+
+def absolute(url: str) -> str:
+    """The one name of a local file, from wherever it is said: absolute, without ``.``, ``//`` and ``file://``.
+
+    Links are not followed: a file and a link to it are two. Urls of other schemes stay as they are.
+    """
+    match = _SCHEME.match(url)
+    if not url or (match is not None and match[1].lower() != "file"):
+        return url
+    path = url[match.end() :] if match else os.path.expanduser(url)
+    if not path.startswith("/"):
+        path = f"{_here()}/{path}"
+    if not _UNTIDY.search(path):
+        return path
+    steps: list[str] = []
+    for step in path.split("/"):
+        if step == ".." and steps[-1:] != [".."] and not os.path.islink("/" + "/".join(steps)):
+            steps = steps[:-1]
+        elif step not in ("", "."):  # ".." behind a link leads elsewhere than one step back: it stays
+            steps.append(step)
+    return "/" + "/".join(steps)
+
+
+def folder_of(url: str) -> str:
+    """The directory or prefix of a file that names others; "", the working directory, for a pipe: it lies nowhere."""
+    bare = url.partition("?")[0] if url.startswith(("http://", "https://")) else url
+    return "" if bare.startswith(("/dev/", "/proc/")) else bare[: bare.rfind("/") + 1]
+
+
+def within(folder: str, url: str, *, pattern: bool = False) -> str:
+    """What ``url`` means in a file that lies in ``folder``: a relative path starts there, all else is as it is.
+
+    A ``pattern`` may hold globs, and ``folder`` is no part of them; ``@url`` of a list is a pattern, too.
+    """
+    if pattern and url.startswith("@"):
+        return f"@{within(folder, url[1:])}"
+    if not url or url.startswith(("/", "~")) or _NAMED.match(url):
+        return url
+    if pattern and not folder.startswith(("http://", "https://")):
+        folder = _GLOB.sub(r"[\g<0>]", folder)
+    return f"{folder}{url}"
+
+
+def _here() -> str:
+    """The working directory by the name that the user knows it by, which the shell keeps: it may lead through links."""
+    known = os.environ.get("PWD", "")
+    with suppress(OSError):
+        if os.path.isabs(known) and os.path.samefile(known, "."):
+            return known
+    return os.getcwd()
 
 
 def refuse_secrets(url: str) -> None:

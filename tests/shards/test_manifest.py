@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from curator.data import shard_id
 from curator.errors import ConfigError
 from curator.shards.braces import expand_braces
 from curator.shards.manifest import expand
-from curator.storage import LocalStorage, MemoryStorage, open_storage
+from curator.storage import MemoryStorage, open_storage
 from curator.storage.base import Entry
 
 
@@ -104,6 +106,22 @@ def test_lists_hold_one_input_a_line(tmp_path: Path) -> None:
     assert all(shard.size == 1 for shard in shards)
 
 
+def test_relative_lines_of_a_list_start_where_the_list_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / "set [1]"
+    (odd / "shards").mkdir(parents=True)
+    (odd / "shards/a.tar").write_bytes(b"x")
+    (odd / "list.txt").write_text("shards/*.tar\n./shards/a.tar\n")
+    expected = [f"{odd}/shards/a.tar"]
+    assert [shard.url for shard in expand([f"@{odd}/list.txt"], open_storage())] == expected
+    monkeypatch.chdir(odd)
+    assert [shard.url for shard in expand(["@list.txt"], open_storage())] == expected
+    with (odd / "list.txt").open() as pipe:  # as a shell's <(...), which lies nowhere
+        assert [shard.url for shard in expand([f"@/dev/fd/{pipe.fileno()}"], open_storage())] == expected
+    storage = memory("s/0.tar", space="g5")
+    storage.write("memory://g5/list.txt", b"s/0.tar\ns/*.tar\n")
+    assert names(["@memory://g5/list.txt"], storage, "g5") == ["s/0.tar"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -141,12 +159,38 @@ def test_local_names_are_checked_by_one_listing(tmp_path: Path) -> None:
         expand([f"{tmp_path}/{{000..199}}.tar"], open_storage())
 
 
-def test_relative_paths_stay_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_local_shard_is_known_by_one_name_however_it_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "d").mkdir()
     for name in ("a.tar", "d/b.tar"):
         (tmp_path / name).write_bytes(b"x")
-    assert [shard.url for shard in expand(["a.tar", "d", "*.tar"], open_storage())] == ["a.tar", "d/b.tar"]
+    one, two = f"{tmp_path}/a.tar", f"{tmp_path}/d/b.tar"
+    monkeypatch.chdir(tmp_path)
+    spelled = ["a.tar", "./a.tar", "d/../a.tar", one, f"/{one}", f"file://{one}", "*.tar", "file://./a.tar"]
+    for given in spelled:
+        assert [shard.url for shard in expand([given], open_storage())] == [one], given
+    assert [shard.url for shard in expand([*spelled, "d//b.tar", "d", "**/b.tar"], open_storage())] == [one, two]
+    monkeypatch.chdir(tmp_path / "d")
+    assert [shard.id for shard in expand(["../a.tar", "b.tar"], open_storage())] == [shard_id(one), shard_id(two)]
+
+
+def test_a_link_is_a_shard_of_its_own_and_a_step_back_behind_it_leads_where_the_system_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real/deep").mkdir(parents=True)
+    (tmp_path / "real/a.tar").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "real/deep")
+    (tmp_path / "a.tar").symlink_to(tmp_path / "real/a.tar")
+    assert len(expand([f"{tmp_path}/a.tar", f"{tmp_path}/real/a.tar"], open_storage())) == 2
+    (shard,) = expand([f"{tmp_path}/link/../a.tar"], open_storage())
+    assert os.path.samefile(shard.url, tmp_path / "real/a.tar")
+    monkeypatch.chdir(tmp_path / "link")
+    monkeypatch.setenv("PWD", f"{tmp_path}/link")  # as a shell keeps it: the name by which the user went there
+    (tmp_path / "real/deep/c.tar").write_bytes(b"x")
+    assert [shard.url for shard in expand(["c.tar"], open_storage())] == [f"{tmp_path}/link/c.tar"]
+    monkeypatch.setenv("PWD", str(tmp_path))  # stale: of another directory
+    assert [shard.url for shard in expand(["c.tar"], open_storage())] == [f"{tmp_path}/real/deep/c.tar"]
 
 
 def test_http_urls_are_taken_as_they_are() -> None:
@@ -170,14 +214,3 @@ def test_a_million_shards_are_planned_in_bounded_time_and_memory(given: str) -> 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 30
-
-
-def test_one_file_under_two_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.tar").write_bytes(b"")
-    (tmp_path / "list.txt").write_text(f"{tmp_path}/a.tar\n./a.tar\n")
-    monkeypatch.chdir(tmp_path)
-    storage = LocalStorage()
-    for inputs in (["a.tar", f"{tmp_path}/a.tar"], ["a.tar", "./a.tar"], ["@list.txt"]):
-        with pytest.raises(ConfigError, match="are one file; name it in one way"):
-            expand(inputs, storage)
-    assert [shard.url for shard in expand(["a.tar", "a.tar"], storage)] == ["a.tar"]
