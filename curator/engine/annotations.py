@@ -146,7 +146,8 @@ def _label_set(settings: LabelSetConfig, storage: Storage) -> LabelSetSpec:
             min_margin=settings.min_margin,
             options=settings.options,
             abstain=settings.abstain,
-        )
+        ),
+        storage,
     )
 
 

@@ -17,7 +17,7 @@ from curator.errors import ConfigError
 from curator.evaluation.measure import evaluate
 from curator.evaluation.predictions import Predictions, Sample, from_labels
 from curator.labels.heads import HEADS, LabelSetSpec, prepare_heads, read_spec
-from curator.storage import Storage
+from curator.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from curator.data import ColumnValues
@@ -73,7 +73,7 @@ def compare(
     """A row for each of ``specs``, in order: its name, head, and the ``measures`` that ``evaluate`` gives."""
     table = []
     for name, spec in specs.items():
-        (head,) = prepare_heads([read_spec(spec)], encoder, cache_dir=cache_dir)
+        (head,) = prepare_heads([read_spec(spec, open_storage())], encoder, cache_dir=cache_dir)
         report = evaluate(predict(head, sample), samples=samples, seed=seed)
         table.append({"name": name, "head": spec.head, "rows": report["rows"], "measures": report["measures"]})
     return table

@@ -75,7 +75,7 @@ def main() -> None:
     embeddings = Embeddings(labelled.images, [None] * len(labelled.images), [None] * len(labelled.images))
     print(f"{len(labelled.images)} images, {len(plain)} labels")
     for title, name, templates, vocabulary, options, column in heads:
-        spec = read_spec(LabelSetSpec("labels", vocabulary, templates, head=name, options=options))
+        spec = read_spec(LabelSetSpec("labels", vocabulary, templates, head=name, options=options), open_storage())
         (head,) = prepare_heads([spec], encoder)
         start = time.perf_counter()
         labels = head(embeddings)[f"labels{column}"]

@@ -81,7 +81,7 @@ def main() -> None:
             continue
         try:
             began = time.perf_counter()
-            (head,) = prepare_heads([read_spec(spec)], encoder, cache_dir=config.encoder.cache_dir)
+            (head,) = prepare_heads([read_spec(spec, open_storage())], encoder, cache_dir=config.encoder.cache_dir)
             prepared = time.perf_counter()
             measures = evaluate(predict(head, sample), samples=arguments.samples)["measures"]
             block = Embeddings(torch.from_numpy(sample.vectors[:2048]), sample.captions[:2048], sample.metadata[:2048])

@@ -16,6 +16,7 @@ from curator.kernels.context import ideal_words, orthonormal, perceive, robustif
 from curator.kernels.vectors import l2_normalize
 from curator.labels.heads import Head, LabelSetSpec, prepare_heads, read_spec
 from curator.labels.vocabulary import Vocabulary
+from curator.storage import open_storage
 from tests.labels.fakes import HashEncoder
 
 ENCODER = HashEncoder()
@@ -28,7 +29,7 @@ FACTORS = {
 
 def built(tmp_path: Path, head: str, vocabulary: Vocabulary = BIRDS, **options: Any) -> Head:
     spec = LabelSetSpec("kind", vocabulary, ("a {}",), head=head, options=options)
-    (made,) = prepare_heads([read_spec(spec)], ENCODER, cache_dir=tmp_path)
+    (made,) = prepare_heads([read_spec(spec, open_storage())], ENCODER, cache_dir=tmp_path)
     return made
 
 

@@ -16,6 +16,7 @@ from curator.data import ColumnValues, Embeddings, Labels
 from curator.errors import ConfigError
 from curator.labels.heads import HEADS, LabelSetSpec, head_columns, prepare_heads, read_spec
 from curator.labels.vocabulary import Vocabulary
+from curator.storage import open_storage
 from tests.labels.fakes import HashEncoder
 
 ANIMALS = Vocabulary.load(["cat", "dog", "bird", {"name": "hot dog", "id": "food"}])
@@ -29,7 +30,7 @@ def seen(vectors: Tensor) -> Embeddings:
 def run(
     tmp_path: Path, vectors: Tensor, *, encoder: HashEncoder | None = None, **settings: Any
 ) -> dict[str, ColumnValues]:
-    spec = read_spec(LabelSetSpec("kind", ANIMALS, **{"templates": ("a {}",), **settings}))
+    spec = read_spec(LabelSetSpec("kind", ANIMALS, **{"templates": ("a {}",), **settings}), open_storage())
     (head,) = prepare_heads([spec], encoder or HashEncoder(), cache_dir=tmp_path)
     found = head(seen(vectors))
     assert set(found) == {column.name for column in head.columns} == {column.name for column in head_columns(spec)}
@@ -94,7 +95,7 @@ def test_negative_labels_know_what_is_no_animal(tmp_path: Path) -> None:
     found = run(tmp_path, vectors, encoder=encoder, abstain=abstain)
     assert found["kind_abstained"].tolist() == [False, True]
     assert found["kind_ood"][0] < 0.1 < 0.6 < found["kind_ood"][1]
-    spec = read_spec(LabelSetSpec("kind", ANIMALS, abstain=abstain))
+    spec = read_spec(LabelSetSpec("kind", ANIMALS, abstain=abstain), open_storage())
     assert spec.abstain["words"] == WORDS, "read by the driver, once each, without the labels themselves"
     assert len(run(tmp_path, vectors[:0], encoder=encoder, abstain=abstain)["kind_ood"]) == 0
 
@@ -103,11 +104,11 @@ def test_negative_labels_know_what_is_no_animal(tmp_path: Path) -> None:
     ("abstain", "message"),
     [
         ({"score": "maximum"}, "must be one of max_probability"),
-        ({"score": "mcm", "treshold": 1}, "no key 'treshold'"),
+        ({"score": "mcm", "treshold": 1}, "no option 'treshold'; did you mean threshold"),
         ({"threshold": 1}, "must be one of"),
-        ({"score": "neglabel"}, "needs words"),
-        ({"score": "neglabel", "words": "absent.txt"}, "cannot be read"),
-        ({"score": "neglabel", "words": ["a"], "template": "nice"}, "exactly one"),
+        ({"score": "neglabel"}, "needs the option words"),
+        ({"score": "neglabel", "words": "absent.txt"}, "words absent.txt does not exist"),
+        ({"score": "neglabel", "words": ["a"], "template": "nice"}, "must hold {} once"),
         ({"score": "mcm", "temperature": 0}, "temperature is 0"),
     ],
 )
@@ -172,7 +173,7 @@ def test_tags_exclude_each_other_and_cut_relative_to_the_best(tmp_path: Path) ->
     [
         ({}, "no logit bias"),
         ({"bias": 0, "thresholds": {"cow": 0.5}}, "'cow', which is no label"),
-        ({"bias": 0, "thresholds": {"cat": 2}}, "threshold of 'cat' is 2"),
+        ({"bias": 0, "thresholds": {"cat": 2}}, "thresholds of 'cat' is 2; it must be a number from 0 to 1"),
         ({"bias": 0, "exclusive": ["cat"]}, "list of lists"),
     ],
 )
@@ -197,7 +198,7 @@ def test_a_bias_moves_the_decision_and_names_the_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"offsets": {"cat": "much"}}, "table of numbers"),
+        ({"offsets": {"cat": "much"}}, "offsets of 'cat' is 'much'; it must be a number"),
         ({"group_bias": {"pets": 1.0}}, "which groups does not have"),
         ({"groups": {"pets": ["cat"], "cats": ["cat"]}}, "leave it in one"),
     ],

@@ -18,6 +18,7 @@ from curator.errors import ConfigError, RetryableError
 from curator.labels.describe import Endpoint, describe
 from curator.labels.heads import LabelSetSpec, read_spec
 from curator.labels.vocabulary import Vocabulary
+from curator.storage import open_storage
 
 ANIMALS = Vocabulary.load(["cat", "owl"])
 
@@ -81,14 +82,14 @@ def test_descriptors_are_lines_and_are_asked_for_once(
     describe(ANIMALS, "descriptors", Endpoint(server.url, "other"), cache_dir=tmp_path)
     assert len(server.asked) == 4
     assert not any("secret" in file.read_text() for file in (tmp_path / "descriptions").iterdir())
-    read_spec(LabelSetSpec("kind", ANIMALS, head="dclip", options={"descriptions": made}))
+    read_spec(LabelSetSpec("kind", ANIMALS, head="dclip", options={"descriptions": made}), open_storage())
 
 
 def test_sentences_and_differences_have_the_heads_forms(server: Server, tmp_path: Path) -> None:
     server.answers = ["A furry animal."]
     made = describe(ANIMALS, "sentences", Endpoint(server.url, "m"), cache_dir=tmp_path)
     assert made == {"cat": ["A furry animal."], "owl": ["A furry animal."]}
-    read_spec(LabelSetSpec("kind", ANIMALS, head="cupl", options={"descriptions": made}))
+    read_spec(LabelSetSpec("kind", ANIMALS, head="cupl", options={"descriptions": made}), open_storage())
     server.answers = ["whiskers | a beak.\nnothing to see here\n1. fur | feathers"]
     made = describe(ANIMALS, "differences", Endpoint(server.url, "m"), cache_dir=tmp_path)
     assert made == {
@@ -97,7 +98,7 @@ def test_sentences_and_differences_have_the_heads_forms(server: Server, tmp_path
             "owl": ["a photo of an owl, a beak.", "a photo of an owl, feathers."],
         }
     }
-    read_spec(LabelSetSpec("kind", ANIMALS, head="fudd", options={"differences": made}))
+    read_spec(LabelSetSpec("kind", ANIMALS, head="fudd", options={"differences": made}), open_storage())
     assert describe(ANIMALS, "differences", Endpoint(server.url, "m"), pairs=[("owl", "cat")], cache_dir=tmp_path)
 
 

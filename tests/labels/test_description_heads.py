@@ -16,6 +16,7 @@ from curator.errors import ConfigError
 from curator.kernels.vectors import l2_normalize
 from curator.labels.heads import Head, LabelSetSpec, head_columns, prepare_heads, read_spec
 from curator.labels.vocabulary import Vocabulary
+from curator.storage import open_storage
 from tests.labels.fakes import HashEncoder
 
 ANIMALS = Vocabulary.load(["cat", {"name": "great dane", "id": "dog"}, "bird"])
@@ -25,7 +26,7 @@ DESCRIPTIONS = {"Cat": ["a small animal", "whiskers"], "great_dane": ["long legs
 
 def built(tmp_path: Path, head: str, *, encoder: HashEncoder | None = None, top_k: int = 3, **options: Any) -> Head:
     spec = LabelSetSpec("kind", ANIMALS, ("a {}",), head=head, top_k=top_k, options=options)
-    (made,) = prepare_heads([read_spec(spec)], encoder or ENCODER, cache_dir=tmp_path)
+    (made,) = prepare_heads([read_spec(spec, open_storage())], encoder or ENCODER, cache_dir=tmp_path)
     return made
 
 
@@ -173,7 +174,7 @@ def test_disclip_chooses_descriptions_on_the_sample(tmp_path: Path) -> None:
     ("head", "options", "message"),
     [
         ("cupl", {}, "needs the option descriptions"),
-        ("cupl", {"descriptions": {}}, "descriptions must be a table with at least one entry"),
+        ("cupl", {"descriptions": {}}, "it must be a table with at least one entry"),
         ("cupl", {"descriptions": {"cat": ["x"], "birds": ["x"]}}, "no entry for 2 of 3 labels, first 'great dane'"),
         ("cupl", {"descriptions": {"cat": ["x"], "dog": ["x"], "birds": ["x"]}}, r"\(it has 'birds'\)"),
         ("cupl", {"descriptions": {**DESCRIPTIONS}}, "descriptions of 'bird' hold no text"),
@@ -181,7 +182,7 @@ def test_disclip_chooses_descriptions_on_the_sample(tmp_path: Path) -> None:
         ("cupl", {"descriptions": DESCRIPTIONS, "with_template": True}, "did you mean with_templates"),
         ("dclip", {"descriptions": DESCRIPTIONS, "pattern": "{label}"}, "must hold {label} and {description}"),
         ("dclip", {"descriptions": DESCRIPTIONS, "aggregate": "sum"}, "must be one of mean, max"),
-        ("waffle", {"alphabet": ""}, "alphabet is empty"),
+        ("waffle", {"alphabet": ""}, "alphabet is ''; it must be text that is not empty"),
         ("waffle", {"pairs": 0}, "pairs is 0"),
         ("fudd", {"differences": {"cat": {}}}, "must be written 'a||b'"),
         ("fudd", {"differences": {"a": {"classes": [0, 9], "prompt_pairs": []}}}, "class 9 of a vocabulary of 3"),
@@ -199,12 +200,12 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, head: str, options: d
 def test_files_are_read_once_by_the_driver(tmp_path: Path) -> None:
     file = tmp_path / "d.json"
     file.write_text(json.dumps(DESCRIPTIONS))
-    spec = read_spec(LabelSetSpec("kind", ANIMALS, head="dclip", options={"descriptions": str(file)}))
+    spec = read_spec(LabelSetSpec("kind", ANIMALS, head="dclip", options={"descriptions": str(file)}), open_storage())
     assert spec.options["descriptions"] == DESCRIPTIONS
     file.write_text("{")
     assert [column.kind for column in head_columns(spec)] == ["labels", "flag", "strings"]
     with pytest.raises(ConfigError, match="is not valid JSON"):
-        read_spec(LabelSetSpec("kind", ANIMALS, head="dclip", options={"descriptions": str(file)}))
+        read_spec(LabelSetSpec("kind", ANIMALS, head="dclip", options={"descriptions": str(file)}), open_storage())
 
 
 def test_prototypes_of_another_encoder_are_refused(tmp_path: Path) -> None:

@@ -162,9 +162,9 @@ def test_specs_and_banks_travel() -> None:
         ({"family": "soft"}, "family 'soft' is not auto"),
         ({"head": "zero_shoot"}, "head 'zero_shoot' is not known; did you mean zero_shot"),
         ({"options": {"sclae": 1}}, "no option 'sclae'; did you mean scale"),
-        ({"options": {"scale": -1}}, "scale is -1.0; it must be positive"),
+        ({"options": {"scale": -1}}, "scale is -1; it must be a number of at least"),
         ({"options": {"scale": "1"}}, "scale is '1'; it must be a number"),
-        ({"options": {"precision": "int8"}}, "precision 'int8' is not one of float32"),
+        ({"options": {"precision": "int8"}}, "precision is 'int8'; it must be one of float32"),
         ({"family": "sigmoid"}, "no logit bias for a sigmoid"),
     ],
 )

@@ -15,6 +15,7 @@ from curator.kernels.prompt_weights import autoclip
 from curator.labels.heads import LabelSetSpec, head_columns, prepare_heads, read_spec
 from curator.labels.vocabulary import Vocabulary
 from curator.labels.weighing import weigh_templates
+from curator.storage import open_storage
 from tests.labels.fakes import HashEncoder
 
 ANIMALS = Vocabulary.load(["cat", "dog", {"name": "bird", "aliases": ["fowl"]}])
@@ -36,7 +37,7 @@ def test_equal_weights_are_a_mean_over_templates(tmp_path: Path) -> None:
     encoder = HashEncoder()
     file = tmp_path / "weights.json"
     file.write_text(json.dumps({"weights": dict.fromkeys(TEMPLATES, 2.0), "encoder_digest": "fake"}))
-    (head,) = prepare_heads([read_spec(spec_of("zpe", weights=str(file)))], encoder, cache_dir=tmp_path)
+    (head,) = prepare_heads([read_spec(spec_of("zpe", weights=str(file)), open_storage())], encoder, cache_dir=tmp_path)
     labels = head(seen())["kind"]
     assert isinstance(labels, Labels)
     cat = torch.stack([encoder.vector(template.replace("{}", "cat")) for template in TEMPLATES]).mean(0)
@@ -79,7 +80,7 @@ def test_weights_made_from_a_sample_are_the_kernel_s(tmp_path: Path) -> None:
 )
 def test_bad_weights_are_named_by_the_driver(weights: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_spec(spec_of("zpe", **({} if weights is None else {"weights": weights})))
+        read_spec(spec_of("zpe", **({} if weights is None else {"weights": weights})), open_storage())
 
 
 def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:

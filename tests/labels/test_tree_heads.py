@@ -18,6 +18,7 @@ from curator.kernels.vectors import l2_normalize
 from curator.labels.heads import Head, LabelSetSpec, prepare_heads, read_spec
 from curator.labels.tree import tree_of
 from curator.labels.vocabulary import Vocabulary
+from curator.storage import open_storage
 from tests.labels.fakes import HashEncoder
 
 ENCODER = HashEncoder()
@@ -35,7 +36,7 @@ FLAT = Vocabulary.load(["cat", "dog"])
 
 def built(tmp_path: Path, head: str, vocabulary: Vocabulary = TREE, *, top_k: int = 9, **options: Any) -> Head:
     spec = LabelSetSpec("kind", vocabulary, ("a {}",), head=head, top_k=top_k, options=options)
-    (made,) = prepare_heads([read_spec(spec)], ENCODER, cache_dir=tmp_path)
+    (made,) = prepare_heads([read_spec(spec, open_storage())], ENCODER, cache_dir=tmp_path)
     return made
 
 

@@ -23,6 +23,8 @@ from curator.labels.heads.tags import TagsHead
 from curator.labels.heads.trees import RelativesHead, SmoothHead, TreeHead
 from curator.labels.heads.zero_shot import ZeroShotHead
 from curator.labels.heads.zpe import ZpeHead
+from curator.options import fault
+from curator.storage.base import Storage
 
 __all__ = [
     "HEADS",
@@ -56,9 +58,9 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-def read_spec(spec: LabelSetSpec) -> LabelSetSpec:
+def read_spec(spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
     """``spec`` with the files that its options name read, for workers. ConfigError for unknown heads and options."""
-    return _head_class(spec).read(spec)
+    return _head_class(spec).read(spec, storage)
 
 
 def head_columns(spec: LabelSetSpec) -> tuple[ColumnSpec, ...]:
@@ -95,7 +97,5 @@ def _head_class(spec: LabelSetSpec) -> type[Head]:
     head = HEADS[spec.head]
     for key in spec.options:
         if key not in head.OPTIONS:
-            raise ConfigError(
-                f"label set {spec.name!r}: head {spec.head} has no option {key!r}; {nearest(key, head.OPTIONS)}"
-            )
+            raise fault(spec, f"has no option {key!r}; {nearest(key, head.OPTIONS)}")
     return abstaining(head) if spec.abstain else head

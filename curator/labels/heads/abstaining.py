@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from curator.annotators import TextEncoder
+from curator.annotators import TextEncoder, nearest
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
-from curator.errors import ConfigError
 from curator.labels.banks import build_bank, text_bank
 from curator.labels.heads.base import Head, LabelSetSpec
-from curator.labels.heads.options import choice, fault, number, text, whole
-from curator.labels.templates import check_templates, fill
+from curator.labels.templates import fill
+from curator.options import Options, choice, fault, lines, needed, number, pattern, texts, whole
+from curator.storage.base import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCORES = ("max_probability", "margin", "entropy", "energy", "mcm", "neglabel")
 KEYS = frozenset({"score", "threshold", "temperature", "words", "template", "percentile", "share", "groups"})
 _OWN_SCORES = ("max_probability", "margin")
+_TEMPLATE = "the nice {}"
 _PREFIX = "head."
 _CELLS = 1 << 24
 
@@ -44,19 +45,17 @@ class Abstaining(Head):
     INNER: ClassVar[type[Head]]
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = cls.INNER.read(spec)
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = cls.INNER.read(spec, storage)
         asked = _asked(spec)
         if choice(asked, "score", "", SCORES) != "neglabel":
             return spec
-        words = spec.abstain.get("words")
-        if isinstance(words, str):
-            words = _read_words(spec, Path(words))
-        if not isinstance(words, (list, tuple)) or not words:
-            raise fault(spec, "abstain by neglabel needs words: a file with a word a line, such as a list of nouns")
+        needed(asked, "words", "a file with a word a line, such as a list of nouns")
+        named = isinstance(spec.abstain["words"], str)
+        words = lines(asked, "words", storage) if named else texts(asked, "words", ())
         own = {name.casefold() for label in spec.vocabulary.labels for name in (label.name, *label.aliases)}
-        kept = [word for word in dict.fromkeys(words) if word.casefold() not in own]
-        check_templates([text(asked, "template", "the nice {}")], f"label set {spec.name!r}: abstain")
+        kept = [word for word in words if word.casefold() not in own]
+        pattern(asked, "template", _TEMPLATE, "{}")
         return replace(spec, abstain={**spec.abstain, "words": kept})
 
     @classmethod
@@ -64,7 +63,7 @@ class Abstaining(Head):
         asked = _asked(spec)
         score = choice(asked, "score", "", SCORES)
         threshold = spec.abstain.get("threshold")
-        rule = "" if threshold is None else f"; above {number(asked, 'threshold', 0.0, low=-np.inf):g} the row abstains"
+        rule = "" if threshold is None else f"; above {number(asked, 'threshold', 0.0):g} the row abstains"
         columns = [
             replace(column, description=f"{column.description}, or {spec.name}_ood is too high")
             if column.name == f"{spec.name}_abstained"
@@ -72,7 +71,7 @@ class Abstaining(Head):
             for column in cls.INNER.columns_of(spec)
         ]
         if not any(column.name == spec.name and column.kind == "labels" for column in columns):
-            raise fault(spec, f"head {spec.head} ranks no labels, so that it cannot abstain; remove abstain")
+            raise fault(spec, "ranks no labels, so that it cannot abstain; remove abstain")
         words = f"How foreign the image is to the vocabulary, by {score} (higher is more foreign){rule}"
         return (*columns, ColumnSpec(f"{spec.name}_ood", "score", words))
 
@@ -83,7 +82,7 @@ class Abstaining(Head):
             return banks
         if spec.abstain["score"] != "neglabel":
             return {**banks, "labels": build_bank(spec.vocabulary, spec.templates, encoder, cache_dir=cache_dir)}
-        template = text(_asked(spec), "template", "the nice {}")
+        template = pattern(_asked(spec), "template", _TEMPLATE, "{}")
         return {
             **banks,
             "labels": build_bank(spec.vocabulary, (template,), encoder, cache_dir=cache_dir),
@@ -177,17 +176,10 @@ def abstaining(inner: type[Head]) -> type[Head]:
     return type(f"Abstaining{inner.__name__}", (Abstaining,), {"INNER": inner, "OPTIONS": inner.OPTIONS})
 
 
-def _asked(spec: LabelSetSpec) -> LabelSetSpec:
-    """The label set with what ``abstain`` asks for in the place of its options, as the readers of options want it."""
+def _asked(spec: LabelSetSpec) -> Options:
+    """What ``abstain`` asks for, as the readers of options want it."""
+    asked = Options(f"label set {spec.name!r}, abstain", spec.abstain)
     for key in spec.abstain:
         if key not in KEYS:
-            raise fault(spec, f"abstain has no key {key!r}; there are {', '.join(sorted(KEYS))}")
-    return replace(spec, options=spec.abstain, abstain={})
-
-
-def _read_words(spec: LabelSetSpec, path: Path) -> list[str]:
-    try:
-        lines = [" ".join(line.split()) for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"label set {spec.name!r}: abstain.words {path} cannot be read: {error}") from error
-    return [line for line in lines if line and not line.startswith("#")]
+            raise fault(asked, f"has no option {key!r}; {nearest(key, KEYS)}")
+    return asked

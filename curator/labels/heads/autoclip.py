@@ -10,8 +10,8 @@ from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
 from curator.labels.heads.base import LabelSetSpec
 from curator.labels.heads.dense import DenseHead, Scored, strings_column, template_banks
-from curator.labels.heads.options import number, whole
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import number, whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,6 +15,7 @@ from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, TextBank
 from curator.errors import ConfigError
 from curator.labels.vocabulary import Vocabulary
+from curator.storage.base import Storage
 
 _COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -38,6 +39,11 @@ class LabelSetSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     abstain: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def place(self) -> str:
+        """What errors call it."""
+        return f"label set {self.name!r}, head {self.head}"
+
     def __post_init__(self) -> None:
         if not _COLUMN_NAME.fullmatch(self.name):
             raise ConfigError(f"label set {self.name!r} must be snake_case: it becomes the name of a column")
@@ -57,7 +63,7 @@ class Head(ABC):
     """The keys that ``LabelSetSpec.options`` may have for this head."""
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
         """``spec`` with every file that its options name replaced by what the file holds; called by the driver alone.
 
         Raises ConfigError for files that are missing or say nonsense. By default no option names a file.

@@ -8,8 +8,10 @@ from typing import Any
 
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
 from curator.labels.heads.base import LabelSetSpec
-from curator.labels.heads.options import fault, label_row, with_contents
+from curator.labels.heads.by_label import label_row, with_contents
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import fault, numbers, wrong
+from curator.storage.base import Storage
 
 
 class CalibratedHead(ZeroShotHead):
@@ -24,8 +26,8 @@ class CalibratedHead(ZeroShotHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"offsets", "groups", "group_bias"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        return with_contents(spec, "offsets", "groups", "group_bias", required=False)
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        return with_contents(spec, storage, "offsets", "groups", "group_bias", required=False)
 
     @classmethod
     def columns_of(cls, spec: LabelSetSpec) -> tuple[ColumnSpec, ...]:
@@ -42,10 +44,10 @@ class CalibratedHead(ZeroShotHead):
 
         super().__init__(spec, banks, scale=scale, bias=bias)
         offsets = torch.zeros(len(spec.vocabulary))
-        for name, value in _numbers(spec, "offsets").items():
+        for name, value in numbers(spec, "offsets").items():
             offsets[label_row(spec, "offsets", name)] += value
         self._groups = _group_of(spec)
-        biases = _numbers(spec, "group_bias")
+        biases = numbers(spec, "group_bias")
         for group in biases:
             if group not in self._groups.values():
                 raise fault(spec, f"group_bias names the group {group!r}, which groups does not have")
@@ -67,21 +69,12 @@ class CalibratedHead(ZeroShotHead):
         return values
 
 
-def _numbers(spec: LabelSetSpec, key: str) -> Mapping[str, float]:
-    table: Any = spec.options.get(key) or {}
-    if not isinstance(table, Mapping) or not all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) for value in table.values()
-    ):
-        raise fault(spec, f"{key} must be a table of numbers")
-    return table
-
-
 def _group_of(spec: LabelSetSpec) -> dict[int, str]:
-    table: Any = spec.options.get("groups") or {}
-    if not isinstance(table, Mapping) or not all(isinstance(names, (list, tuple)) for names in table.values()):
-        raise fault(spec, "groups must be a table of lists of labels")
+    groups: Any = spec.options.get("groups") or {}
+    if not isinstance(groups, Mapping) or not all(isinstance(names, (list, tuple)) for names in groups.values()):
+        raise wrong(spec, "groups", "a table of lists of labels")
     found: dict[int, str] = {}
-    for group, names in table.items():
+    for group, names in groups.items():
         for name in names:
             row = label_row(spec, f"group {group!r}", name)
             if found.setdefault(row, group) != group:

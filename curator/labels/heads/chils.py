@@ -12,11 +12,13 @@ from curator.data import ColumnSpec, TextBank
 from curator.errors import ConfigError
 from curator.labels.banks import build_bank
 from curator.labels.heads.base import LabelSetSpec
+from curator.labels.heads.by_label import by_label, plain, require_all, with_contents
 from curator.labels.heads.dense import DenseHead, Scored
-from curator.labels.heads.options import by_label, choice, fault, flag, plain, require_all, with_contents
 from curator.labels.heads.zero_shot import ZeroShotHead
 from curator.labels.tree import tree_of
 from curator.labels.vocabulary import Label, Vocabulary
+from curator.options import choice, fault, flag
+from curator.storage.base import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +39,8 @@ class ChilsHead(DenseHead):
     OPTIONS = ZeroShotHead.OPTIONS - {"bias"} | {"children", "append", "mode"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "children", required=False)
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "children", required=False)
         families(spec)
         return spec
 
@@ -79,7 +81,7 @@ class ChilsHead(DenseHead):
                 self._child_vectors.to(vectors.device),
             )
             self._parent_of = self._parent_of.to(vectors.device)
-        low, scale = vectors.to(self._vectors.dtype), self._scale or 1.0
+        low, scale = vectors.to(self._vectors.dtype), self._scale
         children, classes = (low @ self._child_vectors.T).float() * scale, (low @ self._vectors.T).float() * scale
         mode: hierarchy.ChilsMode = self._mode  # type: ignore[assignment]
         scores = hierarchy.chils(children, classes, self._parent_of, mode)
@@ -117,7 +119,7 @@ def _from_parents(spec: LabelSetSpec) -> tuple[Vocabulary, Vocabulary, list[int]
     try:
         tree = tree_of(spec.vocabulary)
     except ConfigError as error:
-        raise fault(spec, f"head chils needs sub-classes: the option children, or parents ({error})") from error
+        raise fault(spec, f"needs sub-classes: the option children, or parents in the vocabulary ({error})") from error
     labels = spec.vocabulary.labels
     roots = [row for row, label in enumerate(labels) if label.parent is None]
     place = {row: position for position, row in enumerate(roots)}

@@ -10,11 +10,13 @@ from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
 from curator.labels.banks import text_bank
 from curator.labels.heads.base import LabelSetSpec
+from curator.labels.heads.by_label import with_contents
 from curator.labels.heads.dense import DenseHead, Scored
 from curator.labels.heads.factors import factor_columns, factors_of, prompts_in
-from curator.labels.heads.options import choice, number, with_contents
 from curator.labels.heads.texts import ragged
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import choice, number
+from curator.storage.base import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +33,8 @@ class PerceptionClipHead(DenseHead):
     OPTIONS = ZeroShotHead.OPTIONS - {"bias"} | {"factors", "use", "main", "steps", "infer", "temperature"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "factors")
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "factors")
         prompts_in(spec, factors_of(spec), ["object"])
         return spec
 
@@ -80,7 +82,7 @@ class PerceptionClipHead(DenseHead):
         if self._contexts.device != vectors.device:
             self._contexts, self._vectors = self._contexts.to(vectors.device), self._vectors.to(vectors.device)
         low, combinations = vectors.to(self._contexts.dtype), self._factors.combinations
-        logits = (low @ self._contexts.T).float() * (self._scale or 1.0)
+        logits = (low @ self._contexts.T).float() * self._scale
         classes = logits[:, :-combinations].view(len(vectors), len(self._bank.names), combinations)
         given = logits[:, -combinations:] if self._by_object else None
         scores, inferred = perceive(classes, temperature=self._temperature, context=given)
@@ -106,8 +108,8 @@ class IdealWordsHead(DenseHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"factors", "use", "main"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "factors")
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "factors")
         prompts_in(spec, factors_of(spec), ["object"])
         return spec
 
@@ -143,7 +145,7 @@ class IdealWordsHead(DenseHead):
         scores = self.probabilities((vectors.to(self._vectors.dtype) @ self._vectors.T).float())
         extra = {}
         for name, bank in self._values.items():
-            logits = vectors @ bank.vectors.to(vectors.device).T * (self._scale or 1.0)
+            logits = vectors @ bank.vectors.to(vectors.device).T * self._scale
             extra[f"{self.name}_{name}"] = self.ranked(bank, torch.softmax(logits, dim=1))
         return Scored(scores, extra)
 

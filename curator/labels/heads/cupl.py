@@ -9,9 +9,11 @@ from curator.annotators import TextEncoder
 from curator.data import TextBank
 from curator.labels.banks import prompts_of
 from curator.labels.heads.base import LabelSetSpec
-from curator.labels.heads.options import by_label, fault, flag, require_all, with_contents
+from curator.labels.heads.by_label import by_label, require_all, with_contents
 from curator.labels.heads.texts import Ragged, ragged
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import fault, flag
+from curator.storage.base import Storage
 
 
 class CuplHead(ZeroShotHead):
@@ -24,8 +26,8 @@ class CuplHead(ZeroShotHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"descriptions", "with_templates"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "descriptions")
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "descriptions")
         sentences(spec)
         return spec
 

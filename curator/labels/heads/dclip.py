@@ -10,10 +10,12 @@ from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
 from curator.labels.banks import text_bank
 from curator.labels.heads.base import LabelSetSpec
+from curator.labels.heads.by_label import by_label, require_all, with_contents
 from curator.labels.heads.dense import DenseHead, Scored, strings_column
-from curator.labels.heads.options import by_label, choice, fault, require_all, text, texts, whole, with_contents
 from curator.labels.heads.texts import Ragged, ragged
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import choice, pattern, phrases, text, whole
+from curator.storage.base import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +34,8 @@ class DclipHead(DenseHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"descriptions", "pattern", "aggregate", "evidence"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "descriptions")
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "descriptions")
         prompts(spec, descriptors(spec))
         return spec
 
@@ -114,8 +116,8 @@ class WaffleHead(ZeroShotHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"pairs", "seed", "words", "alphabet", "pattern"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "words", required=False)
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "words", required=False)
         random_descriptors(spec)
         return spec
 
@@ -145,10 +147,8 @@ def random_descriptors(spec: LabelSetSpec) -> tuple[str, ...]:
     """The random descriptors that all labels of a waffle label set share. Repeats count once."""
     from curator.kernels.descriptions import waffle
 
-    words = texts(spec, "words", spec.options.get("words", ()))
+    words = phrases(spec, "words", spec.options.get("words", ()))
     alphabet = text(spec, "alphabet", "abcdefghijklmnopqrstuvwxyz")
-    if not alphabet:
-        raise fault(spec, "alphabet is empty; give the characters to draw from")
     drawn = waffle(
         [_worded(name) for name in spec.vocabulary.names],
         words,
@@ -163,15 +163,13 @@ def prompts(spec: LabelSetSpec, own: list[tuple[str, ...]], *, whole_words: bool
     """The prompt of every descriptor, by label; the bare prompt for a label without any."""
     from curator.kernels.descriptions import descriptor_sentence
 
-    pattern = text(spec, "pattern", _PATTERN)
-    if pattern.count("{label}") != 1 or pattern.count("{description}") != 1:
-        raise fault(spec, f"pattern {pattern!r} must hold {{label}} and {{description}} once each")
+    prompt = pattern(spec, "pattern", _PATTERN, "{label}", "{description}")
     lists = []
     for name, each in zip(spec.vocabulary.names, own, strict=True):
         filled = [(descriptor_sentence(descriptor, whole_words=whole_words)) for descriptor in each]
-        plain = pattern.replace(", {description}", "").replace("{description}", "").replace("{label}", _worded(name))
+        plain = prompt.replace(", {description}", "").replace("{description}", "").replace("{label}", _worded(name))
         lists.append(
-            [pattern.replace("{description}", each).replace("{label}", _worded(name)) for each in filled] or [plain]
+            [prompt.replace("{description}", each).replace("{label}", _worded(name)) for each in filled] or [plain]
         )
     return ragged(lists)
 

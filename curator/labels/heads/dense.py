@@ -18,8 +18,8 @@ from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
 from curator.labels.banks import build_bank
 from curator.labels.heads.base import LabelSetSpec
-from curator.labels.heads.options import fault
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import fault
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,6 @@ class DenseHead(ZeroShotHead):
         """Softmax or sigmoid, as the label set says, of cosines [b, C]."""
         from curator.kernels.scoring import probabilities
 
-        assert self._scale is not None
         return probabilities(logits_over_scale, scale=self._scale, bias=self._bias, family=self._family)
 
     def ranked(self, bank: TextBank, scores: Tensor) -> Labels:
@@ -126,6 +125,6 @@ def template_banks(
 
     own = [label.name for label in spec.vocabulary.labels if label.templates]
     if own:
-        raise fault(spec, f"head {spec.head} weighs templates that all labels share, but {own[0]!r} has its own")
+        raise fault(spec, f"weighs templates that all labels share, but {own[0]!r} has its own")
     banks = tuple(build_bank(spec.vocabulary, (each,), encoder, cache_dir=cache_dir) for each in spec.templates)
     return banks, hashlib.sha256("\n".join(bank.digest for bank in banks).encode()).hexdigest()

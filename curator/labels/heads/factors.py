@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from curator.data import ColumnSpec, TextBank
-from curator.labels.heads.options import fault, mapping, text, texts
 from curator.labels.templates import fill
+from curator.options import fault, pattern, phrases, table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,18 +56,18 @@ class Factors:
 
 def factors_of(spec: LabelSetSpec) -> Factors:
     """The factors that ``use`` lists (all by default). ConfigError where one is unknown or not of the form."""
-    table = mapping(spec, "factors")
-    used = texts(spec, "use", spec.options.get("use", list(table)))
+    known = table(spec, "factors")
+    used = phrases(spec, "use", spec.options.get("use", list(known)))
     found = []
     for name in used:
-        if name not in table:
-            raise fault(spec, f"use lists the factor {name!r}; factors has {', '.join(table)}")
+        if name not in known:
+            raise fault(spec, f"use lists the factor {name!r}; factors has {', '.join(known)}")
         if not _COLUMN_NAME.fullmatch(name):
             raise fault(spec, f"the factor {name!r} must be snake_case: it becomes part of a column's name")
-        values = table[name]
+        values = known[name]
         if not isinstance(values, Mapping) or len(values) < 2:
             raise fault(spec, f"the factor {name!r} must be a table of two values or more, each a list of descriptions")
-        found.append({value: texts(spec, f"{name} {value!r}", own) or ("",) for value, own in values.items()})
+        found.append({value: phrases(spec, f"{name} {value!r}", own) or ("",) for value, own in values.items()})
     if not found:
         raise fault(spec, "use lists no factor")
     factors = Factors(used, tuple(found))
@@ -79,11 +79,9 @@ def factors_of(spec: LabelSetSpec) -> Factors:
 
 def prompts_in(spec: LabelSetSpec, factors: Factors, names: Sequence[str]) -> list[list[str]]:
     """The prompts of every name in every combination, name-major: ``main`` filled, the context, a full stop."""
-    main = text(spec, "main", "a photo of a {}").rstrip(".")
-    if main.count("{}") != 1:
-        raise fault(spec, f"main {main!r} must hold {{}} once, where the label goes")
-    phrases = factors.phrases()
-    return [[f"{fill(main, name)}{phrase}." for phrase in own] for name in names for own in phrases]
+    main = pattern(spec, "main", "a photo of a {}", "{}").rstrip(".")
+    contexts = factors.phrases()
+    return [[f"{fill(main, name)}{phrase}." for phrase in own] for name in names for own in contexts]
 
 
 def factor_columns(spec: LabelSetSpec, factors: Factors) -> tuple[ColumnSpec, ...]:

@@ -12,22 +12,13 @@ from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
 from curator.labels.banks import build_bank, prompts_of, text_bank
 from curator.labels.heads.base import LabelSetSpec
+from curator.labels.heads.by_label import label_row, label_rows, plain, with_contents
 from curator.labels.heads.dclip import descriptors
 from curator.labels.heads.dense import DenseHead, Scored
-from curator.labels.heads.options import (
-    fault,
-    label_row,
-    label_rows,
-    mapping,
-    number,
-    plain,
-    text,
-    texts,
-    whole,
-    with_contents,
-)
 from curator.labels.heads.texts import Ragged, ragged
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import fault, number, pattern, phrases, table, whole
+from curator.storage.base import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,8 +106,8 @@ class FuddHead(LocalHead):
     OPTIONS = LocalHead.OPTIONS | {"differences"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "differences")
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "differences")
         differences(spec)
         return spec
 
@@ -152,7 +143,7 @@ def differences(spec: LabelSetSpec) -> tuple[Ragged, dict[tuple[int, int], int]]
     lists: list[tuple[str, ...]] = [prompts_of(label, spec.templates) for label in spec.vocabulary.labels]
     sides: dict[tuple[int, int], int] = {}
     rows = label_rows(spec.vocabulary)
-    for key, value in mapping(spec, "differences").items():
+    for key, value in table(spec, "differences").items():
         what = f"differences of {key!r}"
         if not isinstance(value, Mapping):
             raise fault(spec, f"{what} must be a table of the texts of its two labels")
@@ -165,7 +156,7 @@ def differences(spec: LabelSetSpec) -> tuple[Ragged, dict[tuple[int, int], int]]
             if any(plain(name) not in rows for name in names):
                 continue  # a file may cover more labels than the vocabulary
             first, second = label_row(spec, what, names[0]), label_row(spec, what, names[1])
-            own, other = texts(spec, what, value[names[0]]), texts(spec, what, value[names[1]])
+            own, other = phrases(spec, what, value[names[0]]), phrases(spec, what, value[names[1]])
         for pair, side in (((first, second), own), ((second, first), other)):
             if side and pair[0] != pair[1]:
                 sides[pair] = len(lists)
@@ -185,7 +176,7 @@ def _published(
     for position in (first, second):
         if not isinstance(position, int) or not 0 <= position < len(spec.vocabulary):
             raise fault(spec, f"{what} names class {position!r} of a vocabulary of {len(spec.vocabulary)} labels")
-    return first, second, texts(spec, what, own), texts(spec, what, other)
+    return first, second, phrases(spec, what, own), phrases(spec, what, other)
 
 
 class DisclipHead(LocalHead):
@@ -200,8 +191,8 @@ class DisclipHead(LocalHead):
     _K = 3
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "descriptions", "prototypes")
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "descriptions", "prototypes")
         pool(spec)
         prototypes(spec)
         return spec
@@ -209,7 +200,7 @@ class DisclipHead(LocalHead):
     @classmethod
     def prepare(cls, spec: LabelSetSpec, encoder: TextEncoder, cache_dir: str | Path | None) -> Mapping[str, TextBank]:
         rows = prototypes(spec)
-        made_by = mapping(spec, "prototypes").get("encoder_digest")
+        made_by = table(spec, "prototypes").get("encoder_digest")
         if made_by not in (None, encoder.digest) or any(len(row) != encoder.dim for row in rows):
             raise fault(spec, "prototypes were made with another encoder; make them from a run of this one")
         return {
@@ -242,11 +233,9 @@ def pool(spec: LabelSetSpec) -> tuple[str, ...]:
     """The different descriptions of all labels, as prompts that name none."""
     from curator.kernels.descriptions import descriptor_sentence
 
-    pattern = text(spec, "pattern", "an object {description}.")
-    if pattern.count("{description}") != 1:
-        raise fault(spec, f"pattern {pattern!r} must hold {{description}} once")
+    prompt = pattern(spec, "pattern", "an object {description}.", "{description}")
     own = (descriptor_sentence(each) for each_label in descriptors(spec) for each in each_label)
-    found = tuple(dict.fromkeys(pattern.replace("{description}", each) for each in own))
+    found = tuple(dict.fromkeys(prompt.replace("{description}", each) for each in own))
     if not found:
         raise fault(spec, "descriptions hold no text")
     return found
@@ -254,7 +243,7 @@ def pool(spec: LabelSetSpec) -> tuple[str, ...]:
 
 def prototypes(spec: LabelSetSpec) -> list[list[float]]:
     """Every label's mean image embedding. ConfigError for a label without one: nothing could be chosen for it."""
-    stated = mapping(spec, "prototypes").get("prototypes")
+    stated = table(spec, "prototypes").get("prototypes")
     if not isinstance(stated, Mapping):
         raise fault(spec, "prototypes has no table 'prototypes'; make the file with curator prompts prototypes")
     missing = [label.id for label in spec.vocabulary.labels if label.id not in stated]

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from curator.data import ColumnSpec, TextBank
 from curator.labels.heads.base import LabelSetSpec
+from curator.labels.heads.by_label import label_row, with_contents
 from curator.labels.heads.dense import DenseHead, Scored
-from curator.labels.heads.options import fault, label_row, with_contents
 from curator.labels.heads.trees import tree_for
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import fault, wrong
+from curator.storage.base import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,9 +32,9 @@ class LokiHead(DenseHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"metric", "tree", "scored"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
         named = spec.options.get("metric", "self") in ("self", "tree")
-        spec = with_contents(spec, *(() if named else ("metric",)), "tree", "scored", required=False)
+        spec = with_contents(spec, storage, *(() if named else ("metric",)), "tree", "scored", required=False)
         anchors(spec)
         squared_distances(spec)
         return spec
@@ -75,7 +77,7 @@ def anchors(spec: LabelSetSpec) -> list[int]:
     if stated is None:
         return list(range(len(spec.vocabulary)))
     if isinstance(stated, str) or not isinstance(stated, Sequence) or not stated:
-        raise fault(spec, "scored must be a list of at least one label")
+        raise wrong(spec, "scored", "a list of at least one label")
     return sorted({label_row(spec, "scored", name) for name in stated})
 
 

@@ -10,8 +10,10 @@ from curator.annotators import TextEncoder
 from curator.data import ColumnValues, Embeddings, TextBank
 from curator.labels.banks import build_bank, text_bank
 from curator.labels.heads.base import LabelSetSpec
-from curator.labels.heads.options import fault, mapping, texts, with_contents
+from curator.labels.heads.by_label import with_contents
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import fault, phrases, table
+from curator.storage.base import Storage
 
 
 class RoboShotHead(ZeroShotHead):
@@ -24,8 +26,8 @@ class RoboShotHead(ZeroShotHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"pairs"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "pairs")
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "pairs")
         pairs(spec)
         return spec
 
@@ -60,13 +62,13 @@ class RoboShotHead(ZeroShotHead):
 
 def pairs(spec: LabelSetSpec) -> dict[str, list[tuple[str, ...]]]:
     """The pairs of texts of each role. ConfigError where there is none at all, or one is not a pair."""
-    table = mapping(spec, "pairs")
-    for key in table:
+    given = table(spec, "pairs")
+    for key in given:
         if key not in ("spurious", "useful"):
             raise fault(spec, f"pairs has the key {key!r}; use spurious and useful")
     found = {}
     for role in ("spurious", "useful"):
-        found[role] = [texts(spec, f"a pair of {role}", pair) for pair in table.get(role, ())]
+        found[role] = [phrases(spec, f"a pair of {role}", pair) for pair in given.get(role, ())]
         for pair in found[role]:
             if len(pair) != 2:
                 raise fault(spec, f"{role} has {list(pair)!r}; a pair is two different texts")

@@ -11,7 +11,9 @@ from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
 from curator.labels.banks import build_bank
 from curator.labels.heads.base import Head, LabelSetSpec
-from curator.labels.heads.options import fault, label_row, number, with_contents
+from curator.labels.heads.by_label import label_row, with_contents
+from curator.options import fault, number, numbers, wrong
+from curator.storage.base import Storage
 
 _CELLS = 1 << 24
 
@@ -28,8 +30,8 @@ class TagsHead(Head):
     OPTIONS = frozenset({"thresholds", "relative", "exclusive", "scale", "bias"})
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "thresholds", "exclusive", required=False)
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "thresholds", "exclusive", required=False)
         stated = spec.options.get("thresholds")
         if isinstance(stated, Mapping) and isinstance(stated.get("thresholds"), Mapping):
             options: dict[str, Any] = {**spec.options, "thresholds": stated["thresholds"]}
@@ -62,13 +64,11 @@ class TagsHead(Head):
                 "this encoder has no logit bias for a sigmoid; make thresholds with `curator calibrate thresholds`, "
                 "or give the option bias",
             )
-        self._bias = number(spec, "bias", 0.0 if bias is None else bias, low=-torch.inf)
+        self._bias = number(spec, "bias", 0.0 if bias is None else bias)
         self._relative = number(spec, "relative", 0.0, low=0.0, high=1.0)
         self._thresholds = torch.full((len(spec.vocabulary),), spec.min_score)
-        for name, value in _table(spec, "thresholds").items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise fault(spec, f"threshold of {name!r} is {value!r}; it must be a number from 0 to 1")
-            self._thresholds[label_row(spec, "thresholds", name)] = float(value)
+        for name, value in numbers(spec, "thresholds", low=0.0, high=1.0).items():
+            self._thresholds[label_row(spec, "thresholds", name)] = value
         self._exclusive = [torch.tensor(rows) for rows in _groups(spec)]
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
@@ -98,15 +98,8 @@ class TagsHead(Head):
         return {self.name: labels, f"{self.name}_abstained": counts == 0}
 
 
-def _table(spec: LabelSetSpec, key: str) -> Mapping[str, Any]:
-    value = spec.options.get(key) or {}
-    if not isinstance(value, Mapping):
-        raise fault(spec, f"{key} must be a table of a number by label")
-    return value
-
-
 def _groups(spec: LabelSetSpec) -> list[list[int]]:
     value = spec.options.get("exclusive") or []
     if not isinstance(value, (list, tuple)) or not all(isinstance(group, (list, tuple)) for group in value):
-        raise fault(spec, "exclusive must be a list of lists of labels")
+        raise wrong(spec, "exclusive", "a list of lists of labels")
     return [[label_row(spec, "exclusive", name) for name in group] for group in value if group]

@@ -13,20 +13,22 @@ from curator.data import ColumnSpec, Labels, TextBank
 from curator.errors import ConfigError
 from curator.labels.banks import build_bank
 from curator.labels.heads.base import LabelSetSpec
+from curator.labels.heads.by_label import with_contents
 from curator.labels.heads.dense import DenseHead, Scored, strings_column
-from curator.labels.heads.options import fault, flag, mapping, number, whole, with_contents
 from curator.labels.heads.texts import Ragged, ragged
 from curator.labels.heads.zero_shot import ZeroShotHead
 from curator.labels.templates import fill
 from curator.labels.tree import Tree, tree_of
+from curator.options import fault, flag, number, table, whole
+from curator.storage.base import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def with_tree(spec: LabelSetSpec) -> LabelSetSpec:
+def with_tree(spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
     """The label set with the tree's file read, where it names one. ConfigError where there is no sound tree."""
-    spec = with_contents(spec, "tree", required=False)
+    spec = with_contents(spec, storage, "tree", required=False)
     tree_for(spec)
     return spec
 
@@ -34,9 +36,9 @@ def with_tree(spec: LabelSetSpec) -> LabelSetSpec:
 def tree_for(spec: LabelSetSpec) -> Tree:
     """The tree of the option ``tree``, or of the vocabulary's parents. ConfigError names the label set."""
     try:
-        return tree_of(spec.vocabulary, None if spec.options.get("tree") is None else mapping(spec, "tree"))
+        return tree_of(spec.vocabulary, None if spec.options.get("tree") is None else table(spec, "tree"))
     except ConfigError as error:
-        raise fault(spec, f"head {spec.head}: {error}") from error
+        raise fault(spec, str(error)) from error
 
 
 class TreeHead(DenseHead):
@@ -50,8 +52,8 @@ class TreeHead(DenseHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"tree", "sums", "inner"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        return with_tree(spec)
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        return with_tree(spec, storage)
 
     @classmethod
     def columns_of(cls, spec: LabelSetSpec) -> tuple[ColumnSpec, ...]:
@@ -117,8 +119,8 @@ class SmoothHead(ZeroShotHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"tree", "decay", "distance"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        return with_tree(spec)
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        return with_tree(spec, storage)
 
     @classmethod
     def prepare(cls, spec: LabelSetSpec, encoder: TextEncoder, cache_dir: str | Path | None) -> Mapping[str, TextBank]:
@@ -151,8 +153,8 @@ class RelativesHead(ZeroShotHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"tree", "children"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        return with_tree(spec)
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        return with_tree(spec, storage)
 
     @classmethod
     def prepare(cls, spec: LabelSetSpec, encoder: TextEncoder, cache_dir: str | Path | None) -> Mapping[str, TextBank]:

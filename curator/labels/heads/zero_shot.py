@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
-from curator.errors import ConfigError
 from curator.labels.banks import build_bank
 from curator.labels.heads.base import Head, LabelSetSpec
+from curator.options import choice, fault, number
 
 if TYPE_CHECKING:
     from curator.kernels.scoring import Family
@@ -52,16 +52,10 @@ class ZeroShotHead(Head):
         super().__init__(spec, banks, scale=scale, bias=bias)
         self._spec = spec
         self._bank = banks["labels"]
-        self._scale = _number(spec, "scale", scale)
-        self._bias = _number(spec, "bias", bias)
-        if self._scale is None or self._scale <= 0:
-            raise ConfigError(f"label set {spec.name!r}: scale is {self._scale}; it must be positive")
+        self._scale = number(spec, "scale", scale, low=1e-6)
+        self._bias = number(spec, "bias", bias)
         self._family: Family = _family(spec, self._bias)
-        precision = spec.options.get("precision", "float32")
-        if precision not in _PRECISIONS:
-            raise ConfigError(
-                f"label set {spec.name!r}: precision {precision!r} is not one of {', '.join(_PRECISIONS)}"
-            )
+        precision = choice(spec, "precision", "float32", _PRECISIONS)
         self._vectors = self._bank.vectors.to(getattr(torch, precision))
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
@@ -70,7 +64,6 @@ class ZeroShotHead(Head):
         device = embeddings.vectors.device
         if self._vectors.device != device:
             self._vectors = self._vectors.to(device)
-        assert self._scale is not None
         scores, indices = top_probabilities(
             embeddings.vectors,
             self._vectors,
@@ -95,15 +88,5 @@ def _family(spec: LabelSetSpec, bias: float | None) -> Family:
     if spec.family == "auto":
         return "softmax" if bias is None else "sigmoid"
     if spec.family == "sigmoid" and bias is None:
-        raise ConfigError(
-            f"label set {spec.name!r}: this encoder has no logit bias for a sigmoid; use family softmax, or give "
-            "the option bias"
-        )
+        raise fault(spec, "this encoder has no logit bias for a sigmoid; use family softmax, or give the option bias")
     return spec.family
-
-
-def _number(spec: LabelSetSpec, key: str, default: float | None) -> float | None:
-    value: Any = spec.options.get(key, default)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise ConfigError(f"label set {spec.name!r}: {key} is {value!r}; it must be a number")
-    return value if value is None else float(value)

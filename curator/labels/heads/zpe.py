@@ -8,9 +8,11 @@ from pathlib import Path
 from curator.annotators import TextEncoder
 from curator.data import TextBank
 from curator.labels.heads.base import LabelSetSpec
+from curator.labels.heads.by_label import with_contents
 from curator.labels.heads.dense import template_banks
-from curator.labels.heads.options import fault, mapping, with_contents
 from curator.labels.heads.zero_shot import ZeroShotHead
+from curator.options import fault, table
+from curator.storage.base import Storage
 
 
 class ZpeHead(ZeroShotHead):
@@ -23,8 +25,8 @@ class ZpeHead(ZeroShotHead):
     OPTIONS = ZeroShotHead.OPTIONS | {"weights"}
 
     @classmethod
-    def read(cls, spec: LabelSetSpec) -> LabelSetSpec:
-        spec = with_contents(spec, "weights")
+    def read(cls, spec: LabelSetSpec, storage: Storage) -> LabelSetSpec:
+        spec = with_contents(spec, storage, "weights")
         template_weights(spec)
         return spec
 
@@ -38,7 +40,7 @@ class ZpeHead(ZeroShotHead):
         from curator.kernels.prompt_weights import weighted_classes
 
         weights = template_weights(spec)
-        made_by = mapping(spec, "weights").get("encoder_digest")
+        made_by = table(spec, "weights").get("encoder_digest")
         if made_by not in (None, encoder.digest):
             raise fault(spec, "weights were made with another encoder; run curator prompts weigh with this one")
         kept = {template: weight for template, weight in weights.items() if weight > 0}
@@ -50,7 +52,7 @@ class ZpeHead(ZeroShotHead):
 
 def template_weights(spec: LabelSetSpec) -> dict[str, float]:
     """The weight of every template of the label set. ConfigError for templates without one, and for negative ones."""
-    stated = mapping(spec, "weights").get("weights")
+    stated = table(spec, "weights").get("weights")
     if not isinstance(stated, Mapping):
         raise fault(spec, "weights has no table 'weights' of template to weight; make it with curator prompts weigh")
     missing = [template for template in spec.templates if template not in stated]
