@@ -140,6 +140,11 @@ class AnnotatorSpec:
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def place(self) -> str:
+        """What errors call it."""
+        return f"{self.method} {self.name!r}"
+
     def __post_init__(self) -> None:
         if not _COLUMN_NAME.fullmatch(self.name):
             raise ConfigError(f"annotator {self.name!r} must be snake_case: it becomes the name of a column")

@@ -12,14 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
-from curator.entities.options import needed, text
 from curator.entities.places import local_copy
 from curator.errors import ConfigError
+from curator.options import named, package, text, unchanged
 from curator.storage.base import Storage
 
 
@@ -40,7 +39,7 @@ class GeoAnnotator(Annotator):
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
         _shapely()
-        url = needed(spec, "regions", text(spec, "regions", None), "a GeoJSON or GeoParquet file")
+        url = named(spec, "regions", "a GeoJSON or GeoParquet file")
         path = local_copy(url, storage)
         _regions(spec, path)
         return replace(spec, options={**spec.options, "regions_digest": _digest(path)})
@@ -53,8 +52,7 @@ class GeoAnnotator(Annotator):
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> GeoAnnotator:
         path = local_copy(str(spec.options["regions"]), means.storage, cache_dir=means.cache_dir)
-        if _digest(path) != spec.options["regions_digest"]:
-            raise ConfigError(f"{spec.options['regions']}: changed since the run began; begin a new run")
+        unchanged(spec, "regions", _digest(path))
         return cls(spec, means, _regions(spec, path))
 
     def __init__(self, spec: AnnotatorSpec, means: Means, regions: Regions) -> None:
@@ -65,8 +63,8 @@ class GeoAnnotator(Annotator):
         self._names = [regions.names[place] for place in order]
         self._tree = shapely.STRtree([regions.shapes[place] for place in order])
         self._point = shapely.Point
-        self._lat = str(text(spec, "lat", "lat")).split(".")
-        self._lon = str(text(spec, "lon", "lon")).split(".")
+        self._lat = text(spec, "lat", "lat").split(".")
+        self._lon = text(spec, "lon", "lon").split(".")
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         tags: list[list[EntityTag]] = [[] for _ in embeddings.metadata]
@@ -101,13 +99,8 @@ def _at(value: Any, keys: Sequence[str]) -> Any:
     return value
 
 
-def _shapely() -> ModuleType:
-    try:
-        import shapely
-    except ImportError as error:
-        raise ConfigError("method geo needs shapely: pip install 'curator[geo]'") from error
-    module: ModuleType = shapely
-    return module
+def _shapely() -> Any:
+    return package("shapely", "geo", "method geo")
 
 
 def _digest(path: Path) -> str:
@@ -120,7 +113,7 @@ def _digest(path: Path) -> str:
 
 def _regions(spec: AnnotatorSpec, path: Path) -> Regions:
     """The areas of a GeoJSON feature collection or of a Parquet file whose column ``geometry`` is WKB (GeoParquet)."""
-    key, name = str(text(spec, "id", "id")), str(text(spec, "region_name", "name"))
+    key, name = text(spec, "id", "id"), text(spec, "region_name", "name")
     try:
         read = _parquet if path.suffix in (".parquet", ".geoparquet") else _geojson
         rows = read(path, key, name)

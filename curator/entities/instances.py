@@ -11,9 +11,9 @@ from typing import ClassVar
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
 from curator.entities.exemplars import Exemplars, Pool, pooled_with_captions, read_exemplars
-from curator.entities.options import needed, number, text, whole
 from curator.entities.places import local_copy
 from curator.errors import ConfigError
+from curator.options import named, needed, number, unchanged, whole
 from curator.storage.base import Storage
 
 
@@ -27,9 +27,10 @@ class RegistryAnnotator(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        needed(spec, "threshold", number(spec, "threshold", None, -1.0, 1.0), "the least cosine of a link")
+        needed(spec, "threshold", "the least cosine of a link")
+        number(spec, "threshold", None, low=-1.0, high=1.0)
         whole(spec, "top_k", 1)
-        url = needed(spec, "exemplars", text(spec, "exemplars", None), "a file of `curator entities harvest`")
+        url = named(spec, "exemplars", "a file of `curator entities harvest`")
         exemplars = read_exemplars(local_copy(url, storage))
         if exemplars.pool != cls.POOL:
             raise ConfigError(
@@ -46,8 +47,7 @@ class RegistryAnnotator(Annotator):
     def open(cls, spec: AnnotatorSpec, means: Means) -> RegistryAnnotator:
         url = str(spec.options["exemplars"])
         exemplars = read_exemplars(local_copy(url, means.storage, cache_dir=means.cache_dir))
-        if exemplars.digest != spec.options["exemplars_digest"]:
-            raise ConfigError(f"{url}: changed since the run began; begin a new run")
+        unchanged(spec, "exemplars", exemplars.digest)
         if exemplars.encoder_digest != means.encoder.digest:
             raise ConfigError(
                 f"{url}: exemplars of an encoder with the digest {exemplars.encoder_digest[:12]}, and the run's has "

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from curator.annotators import AnnotatorSpec, Means, TextVectors
 from curator.data import TextBank
 from curator.entities.gazetteer import Entity, Gazetteer, check, facts_at_head
-from curator.entities.options import needed, text
 from curator.entities.places import local_copy
 from curator.errors import ConfigError, NotFoundError
 from curator.labels.banks import build_bank
 from curator.labels.vocabulary import Label, Vocabulary
+from curator.options import named, unchanged
 from curator.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _ENTITIES_KEPT = 1 << 16
 
 def gazetteer_digest(spec: AnnotatorSpec, storage: Storage) -> str:
     """The digest of the file that the option ``gazetteer`` names, from its head. ConfigError where there is none."""
-    url = needed(spec, "gazetteer", text(spec, "gazetteer", None), "a file of `curator gazetteer build`")
+    url = named(spec, "gazetteer", "a file of `curator gazetteer build`")
     try:
         stream = storage.open(url, length=_HEAD_BYTES)
     except NotFoundError as error:
@@ -46,9 +46,7 @@ def open_gazetteer(spec: AnnotatorSpec, means: Means) -> Gazetteer:
     """The gazetteer that the driver saw. ConfigError where it is another one by now."""
     url = str(spec.options["gazetteer"])
     gazetteer = Gazetteer.open(local_copy(url, means.storage, cache_dir=means.cache_dir, check=check))
-    expected = spec.options["gazetteer_digest"]
-    if gazetteer.digest != expected:
-        raise ConfigError(f"{url}: changed since the run began ({gazetteer.digest} is not {expected}); begin a new run")
+    unchanged(spec, "gazetteer", gazetteer.digest)
     return gazetteer
 
 

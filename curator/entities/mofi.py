@@ -21,8 +21,7 @@ from curator.entities.gazetteer import Gazetteer
 from curator.entities.linking import EntityTexts, entity_bank, gazetteer_digest, open_gazetteer
 from curator.entities.matching import Matcher
 from curator.entities.ner import open_ner
-from curator.entities.options import flag, number, text, whole
-from curator.errors import ConfigError
+from curator.options import choice, fault, flag, number, text, whole
 from curator.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -193,16 +192,16 @@ class _Settings:
     @classmethod
     def of(cls, spec: AnnotatorSpec) -> _Settings:
         return cls(
-            threshold=number(spec, "threshold", None, -1.0, 1.0),
-            keep=str(text(spec, "keep", "all", ("all", "best"))),
-            beta=number(spec, "beta", None, 0.0, 1e4),
-            descriptions=flag(spec, "descriptions", True),
+            threshold=number(spec, "threshold", None, low=-1.0, high=1.0),
+            keep=choice(spec, "keep", "all", ("all", "best")),
+            beta=number(spec, "beta", None, low=0.0, high=1e4),
+            descriptions=flag(spec, "descriptions", default=True),
             max_caption_chars=whole(spec, "max_caption_chars", 2000),
             max_mentions=whole(spec, "max_mentions", 32),
             most_candidates=whole(spec, "most_candidates", 4),
-            mentions=flag(spec, "mentions", False),
+            mentions=flag(spec, "mentions", default=False),
             ner=text(spec, "ner", None),
-            bank=flag(spec, "bank", False),
+            bank=flag(spec, "bank", default=False),
         )
 
 
@@ -215,8 +214,9 @@ def default_threshold(spec: AnnotatorSpec, encoder_digest: str, keep: str) -> fl
         return None
     known: dict[str, Any] = json.loads(_THRESHOLDS.read_text(encoding="utf-8"))
     if encoder_digest not in known:
-        raise ConfigError(
-            f"entities {spec.name!r}: no threshold is known for the encoder {encoder_digest[:12]}; measure one with "
-            "`curator entities calibrate` and give it as the option 'threshold', or keep only the 'best'"
+        raise fault(
+            spec,
+            f"no threshold is known for the encoder {encoder_digest[:12]}; measure one with "
+            "`curator entities calibrate` and give it as the option 'threshold', or keep only the 'best'",
         )
     return float(known[encoder_digest]["threshold"])

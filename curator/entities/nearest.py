@@ -8,7 +8,7 @@ from typing import ClassVar
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag, TextBank
 from curator.entities.linking import entity_bank, gazetteer_digest, open_gazetteer
-from curator.entities.options import flag, needed, number, whole
+from curator.options import flag, needed, number, whole
 from curator.storage.base import Storage
 
 
@@ -24,9 +24,10 @@ class NearestAnnotator(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        needed(spec, "threshold", number(spec, "threshold", None, -1.0, 1.0), "the least cosine of an entity")
+        needed(spec, "threshold", "the least cosine of an entity")
+        number(spec, "threshold", None, low=-1.0, high=1.0)
         whole(spec, "top_k", 5)
-        flag(spec, "descriptions", True)
+        flag(spec, "descriptions", default=True)
         return replace(spec, options={**spec.options, "gazetteer_digest": gazetteer_digest(spec, storage)})
 
     @classmethod
@@ -36,7 +37,7 @@ class NearestAnnotator(Annotator):
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> NearestAnnotator:
         gazetteer = open_gazetteer(spec, means)
-        bank = entity_bank(gazetteer, flag(spec, "descriptions", True), means)
+        bank = entity_bank(gazetteer, flag(spec, "descriptions", default=True), means)
         return cls(spec, means, bank)
 
     def __init__(self, spec: AnnotatorSpec, means: Means, bank: TextBank) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from curator.errors import ConfigError
+from curator.options import package
 
 Recogniser: TypeAlias = Callable[[Sequence[str]], list[list[tuple[int, int]]]]
 """Captions to the spans (start, end in characters) of the names in each, in order."""
@@ -22,10 +23,7 @@ def open_ner(name: str) -> Recogniser:
     kind, _, pipeline = name.partition(":")
     if kind != "spacy" or not pipeline:
         raise ConfigError(f"ner {name!r} is not known; give spacy:NAME or spacy:FOLDER of a spaCy pipeline")
-    try:
-        import spacy
-    except ImportError as error:
-        raise ConfigError(f"ner {name!r} needs spaCy: pip install 'curator[spacy]'") from error
+    spacy = package("spacy", "spacy", f"ner {name!r}")
     try:
         recognise = spacy.load(pipeline)
     except OSError as error:

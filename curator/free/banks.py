@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from curator import options as read
 from curator.annotators import AnnotatorSpec, Means
-from curator.free import options as read
 from curator.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -47,6 +47,5 @@ def open_bank(spec: AnnotatorSpec, means: Means) -> Captions:
 
     url, exact = read.text(spec, "bank", EMBEDDED), read.flag(spec, "exact", default=False)
     bank = CaptionBank.open(url, means.storage, means.cache_dir, encoder=means.encoder, exact=exact)
-    if spec.options.get("bank_digest", bank.digest) != bank.digest:
-        raise read.fault(spec, f"the bank {url} was replaced since the run began; start the run anew")
+    read.unchanged(spec, "bank", bank.digest)
     return bank

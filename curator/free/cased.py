@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from curator import options as read
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings
-from curator.free import options as read
 from curator.free.banks import Captions, bank_digest, open_bank
 from curator.free.pos import FILTERS, PosFilter, is_filter, open_filter
 from curator.free.ranked import Ranked, best_of, labels_of
@@ -37,17 +37,17 @@ class Cased(Annotator):
         read.number(spec, "alpha", 0.7, low=0.0, high=1.0)
         read.number(spec, "tau", 1.0, low=1e-6)
         read.whole(spec, "captions", 10, low=1, high=1000)
-        read.whole(spec, "top_k", 5, low=1)
-        read.template(spec)
+        read.whole(spec, "top_k", 5)
+        read.pattern(spec, "template", "{}", "{}")
         if not is_filter(read.text(spec, "pos", "wordnet")):
-            raise read.fault(spec, f"pos is {spec.options['pos']!r}; it must be one of {', '.join(FILTERS)}")
+            raise read.wrong(spec, "pos", f"one of {', '.join(FILTERS)}")
         read.flag(spec, "exact", default=False)
         cls.columns_of(spec)
         return replace(spec, options={**spec.options, "bank_digest": bank_digest(spec, storage)})
 
     @classmethod
     def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
-        top_k, captions = read.whole(spec, "top_k", 5, low=1), read.whole(spec, "captions", 10, low=1)
+        top_k, captions = read.whole(spec, "top_k", 5), read.whole(spec, "captions", 10)
         labels = ColumnSpec(
             spec.name, "labels", f"Best {top_k} words of the nearest captions (CaSED), by probability among them"
         )
@@ -72,11 +72,11 @@ class Cased(Annotator):
         self._keep = keep
         self._texts = means.texts
         self._scale = means.encoder.logit_scale
-        self._captions = read.whole(spec, "captions", 10, low=1)
-        self._top_k = read.whole(spec, "top_k", 5, low=1)
+        self._captions = read.whole(spec, "captions", 10)
+        self._top_k = read.whole(spec, "top_k", 5)
         self._alpha = read.number(spec, "alpha", 0.7, low=0.0, high=1.0)
         self._tau = read.number(spec, "tau", 1.0, low=1e-6)
-        self._template = read.template(spec)
+        self._template = read.pattern(spec, "template", "{}", "{}")
         self._words_of = lru_cache(maxsize=1 << 16)(_caption_words)
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:

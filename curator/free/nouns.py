@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from curator import options as read
 from curator.annotators import AnnotatorSpec
-from curator.free import options as read
 from curator.free.lexicon import lexicon
+from curator.storage.base import Storage
 
 WORDNET = "wordnet"
 _EVERY = "wordnet:all"
 
 
-def read_nouns(spec: AnnotatorSpec, key: str) -> AnnotatorSpec:
+def read_nouns(spec: AnnotatorSpec, key: str, storage: Storage) -> AnnotatorSpec:
     """``spec`` with the words of the option ``key`` settled, by the driver.
 
     They are ``wordnet`` (the default: the 11,776 nouns of WordNet's tagged texts), ``wordnet:all`` (its 117,000 nouns
@@ -24,7 +25,7 @@ def read_nouns(spec: AnnotatorSpec, key: str) -> AnnotatorSpec:
     """
     value = spec.options.get(key, WORDNET)
     if isinstance(value, str) and value not in (WORDNET, _EVERY):
-        return replace(spec, options={**spec.options, key: read.lines(spec, key, value)})
+        return replace(spec, options={**spec.options, key: read.lines(spec, key, storage)})
     words = _wordnet(value) if isinstance(value, str) else read.texts(spec, key, ())
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
     return replace(spec, options={**spec.options, key: value, f"{key}_digest": digest})

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from curator.errors import ConfigError
 from curator.free.lexicon import lexicon
 from curator.free.singular import singular
+from curator.options import package
 
 if TYPE_CHECKING:
     from curator.free.lexicon import Lexicon
@@ -64,14 +65,11 @@ class WordNetFilter:
 
 
 def _spacy(model: str) -> PosFilter:
+    spacy = package("spacy", "spacy", f"pos spacy:{model}")
     try:
-        import spacy
-
         language = spacy.load(model, exclude=["parser", "ner", "lemmatizer"])
-    except (ImportError, OSError) as error:
-        raise ConfigError(
-            f"pos spacy:{model}: {error}; pip install curator[spacy] and python -m spacy download {model}"
-        ) from error
+    except OSError as error:
+        raise ConfigError(f"pos spacy:{model}: {error}; python -m spacy download {model}") from error
 
     def keep(images: Sequence[Sequence[str]]) -> list[list[str]]:
         documents = (spacy.tokens.Doc(language.vocab, words=list(words)) for words in images)
@@ -81,16 +79,15 @@ def _spacy(model: str) -> PosFilter:
 
 
 def _flair(model: str) -> PosFilter:
+    sentence = package("flair.data", "flair", f"pos flair:{model}").Sentence
+    models = package("flair.models", "flair", f"pos flair:{model}")
     try:
-        from flair.data import Sentence
-        from flair.models import SequenceTagger
-
-        tagger: Any = SequenceTagger.load(model)
-    except (ImportError, OSError, ValueError) as error:
-        raise ConfigError(f"pos flair:{model}: {error}; pip install curator[flair]") from error
+        tagger = models.SequenceTagger.load(model)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"pos flair:{model}: {error}; give a tagger of flair's") from error
 
     def keep(images: Sequence[Sequence[str]]) -> list[list[str]]:
-        sentences = [Sentence(" ".join(words), use_tokenizer=False) for words in images]
+        sentences = [sentence(" ".join(words), use_tokenizer=False) for words in images]
         tagger.predict([each for each in sentences if len(each)])
         return [[token.text for token in each if token.tag in KEPT_TAGS] for each in sentences]
 

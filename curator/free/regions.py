@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from curator import options as read
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, TextBank
-from curator.free import options as read
 from curator.free.banks import bank_digest, open_bank
 from curator.free.cased import Cased
 from curator.free.nouns import read_nouns, words_of
@@ -48,19 +48,19 @@ class Regions(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        read.template(spec)
+        read.pattern(spec, "template", "{}", "{}")
         read.number(spec, "min_score", 0.0, low=0.0, high=1.0)
         read.whole(spec, "captions", 10, low=1, high=1000)
         cls.columns_of(spec)
         if "bank" not in spec.options:
-            return read_nouns(spec, "words")
+            return read_nouns(spec, "words", storage)
         if "words" in spec.options:
             raise read.fault(spec, "words and bank exclude each other: leave one out")
         return replace(spec, options={**spec.options, "bank_digest": bank_digest(spec, storage)})
 
     @classmethod
     def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
-        top_k = read.whole(spec, "top_k", 5, low=1)
+        top_k = read.whole(spec, "top_k", 5)
         return (
             ColumnSpec(spec.name, "labels", f"Best {top_k} words of the image's patches, by the share that they cover"),
             ColumnSpec(
@@ -78,19 +78,19 @@ class Regions(Annotator):
             raise read.fault(spec, "this encoder gives no patches; use one of open_clip's own ViTs, such as ViT-B-32")
         logger.info("%s: regions of %d rows and %d columns", spec.name, *means.encoder.patch_grid)
         if "bank" not in spec.options:
-            names, template = words_of(spec, "words"), read.template(spec)
+            names, template = words_of(spec, "words"), read.pattern(spec, "template", "{}", "{}")
             bank = text_bank([template.format(name) for name in names], means.encoder, cache_dir=means.cache_dir)
             return cls(spec, means, replace(bank, names=tuple(names)), None)
-        retrieval = AnnotatorSpec(spec.name, "cased", {"captions": read.whole(spec, "captions", 10, low=1)})
+        retrieval = AnnotatorSpec(spec.name, "cased", {"captions": read.whole(spec, "captions", 10)})
         return cls(spec, means, None, Cased(retrieval, means, open_bank(spec, means), open_filter("wordnet")))
 
     def __init__(self, spec: AnnotatorSpec, means: Means, words: TextBank | None, captions: Cased | None) -> None:
         super().__init__(spec, means.encoder)
         self._texts = means.texts
         self._scale = means.encoder.logit_scale
-        self._template = read.template(spec)
+        self._template = read.pattern(spec, "template", "{}", "{}")
         self._least = read.number(spec, "min_score", 0.0, low=0.0, high=1.0)
-        self._top_k = read.whole(spec, "top_k", 5, low=1)
+        self._top_k = read.whole(spec, "top_k", 5)
         self._captions = captions
         self._words = () if words is None else words.names
         self._bank = None if words is None else words.vectors.to(means.encoder.device)

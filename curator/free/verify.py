@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from curator import options as read
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, TextBank
-from curator.free import options as read
 from curator.free.nouns import read_nouns, words_of
 from curator.free.ranked import Ranked, labels_of
 from curator.kernels.fields import texts_at
@@ -38,15 +38,15 @@ class Verify(Annotator):
         for source in read.texts(spec, "texts", ("caption",)):
             if not _SOURCE.fullmatch(source):
                 raise read.fault(spec, f"texts names {source!r}; a source is caption, or json.FIELD (nested by dots)")
-        read.template(spec)
+        read.pattern(spec, "template", "{}", "{}")
         read.number(spec, "wins", 0.99, low=0.0, high=1.0)
         cls.columns_of(spec)
-        return read_nouns(spec, "distractors")
+        return read_nouns(spec, "distractors", storage)
 
     @classmethod
     def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
         sources = ", ".join(read.texts(spec, "texts", ("caption",)))
-        top_k = read.whole(spec, "top_k", 5, low=1)
+        top_k = read.whole(spec, "top_k", 5)
         if "split" in spec.options:
             read.text(spec, "split", ",")
         return (
@@ -62,7 +62,7 @@ class Verify(Annotator):
     def open(cls, spec: AnnotatorSpec, means: Means) -> Verify:
         from curator.labels.banks import text_bank
 
-        names, template = words_of(spec, "distractors"), read.template(spec)
+        names, template = words_of(spec, "distractors"), read.pattern(spec, "template", "{}", "{}")
         bank = text_bank([template.format(name) for name in names], means.encoder, cache_dir=means.cache_dir)
         return cls(spec, means, replace(bank, names=tuple(names)))
 
@@ -70,9 +70,9 @@ class Verify(Annotator):
         super().__init__(spec, means.encoder)
         self._sources = read.texts(spec, "texts", ("caption",))
         self._split = read.text(spec, "split", ",") if "split" in spec.options else None
-        self._template = read.template(spec)
+        self._template = read.pattern(spec, "template", "{}", "{}")
         self._wins = read.number(spec, "wins", 0.99, low=0.0, high=1.0)
-        self._top_k = read.whole(spec, "top_k", 5, low=1)
+        self._top_k = read.whole(spec, "top_k", 5)
         self._texts = means.texts
         self._scale = means.encoder.logit_scale
         self._others = distractors.vectors.to(means.encoder.device)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from curator import options as read
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, TextBank
-from curator.free import options as read
 from curator.free.banks import Captions, bank_digest, open_bank
 from curator.free.nouns import read_nouns, words_of
 from curator.free.ranked import Ranked, labels_of
@@ -21,6 +21,7 @@ from curator.storage.base import Storage
 if TYPE_CHECKING:
     from torch import Tensor
 
+_TEMPLATE = "a photo of a {}."
 _VOTES = 1 << 24  # of images times words that are counted at a time
 
 
@@ -31,18 +32,18 @@ class Words(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        read.template(spec, "a photo of a {}.")
-        read.whole(spec, "mapped", 1, low=1)
-        read.whole(spec, "neighbours", 10, low=1)
+        read.pattern(spec, "template", _TEMPLATE, "{}")
+        read.whole(spec, "mapped", 1)
+        read.whole(spec, "neighbours", 10)
         cls.columns_of(spec)
-        spec = read_nouns(spec, "words")
+        spec = read_nouns(spec, "words", storage)
         return replace(
             spec, options={**spec.options, "bank_digest": bank_digest(spec, storage)} if _voted(spec) else spec.options
         )
 
     @classmethod
     def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
-        top_k = read.whole(spec, "top_k", 5, low=1)
+        top_k = read.whole(spec, "top_k", 5)
         how = "share of votes of the image and its nearest captions" if _voted(spec) else "probability among all words"
         return (ColumnSpec(spec.name, "labels", f"Nearest {top_k} words of a list, by {how}"),)
 
@@ -51,7 +52,7 @@ class Words(Annotator):
         from curator.labels.banks import text_bank
 
         names = words_of(spec, "words")
-        template = read.template(spec, "a photo of a {}.")
+        template = read.pattern(spec, "template", _TEMPLATE, "{}")
         words = text_bank([template.format(name) for name in names], means.encoder, cache_dir=means.cache_dir)
         return cls(spec, means, replace(words, names=tuple(names)), open_bank(spec, means) if _voted(spec) else None)
 
@@ -61,9 +62,9 @@ class Words(Annotator):
         self._vectors = words.vectors.to(means.encoder.device)
         self._memory = memory
         self._scale = means.encoder.logit_scale
-        self._top_k = min(read.whole(spec, "top_k", 5, low=1), len(words.names))
-        self._mapped = min(read.whole(spec, "mapped", 1, low=1), len(words.names))
-        self._neighbours = read.whole(spec, "neighbours", 10, low=1)
+        self._top_k = min(read.whole(spec, "top_k", 5), len(words.names))
+        self._mapped = min(read.whole(spec, "mapped", 1), len(words.names))
+        self._neighbours = read.whole(spec, "neighbours", 10)
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         import torch

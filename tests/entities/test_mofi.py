@@ -141,10 +141,10 @@ def test_names_of_a_recogniser_are_a_second_source(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"threshold": 2}, "threshold.*from -1 to 1"),
-        ({"keep": "most"}, "'all' or 'best'"),
+        ({"keep": "most"}, "keep is 'most'; it must be one of all, best"),
         ({"mentions": "yes"}, "true or false"),
         ({"max_mentions": 0}, "whole number of at least 1"),
-        ({"gazetteer": None}, "needs the option 'gazetteer'"),
+        ({"gazetteer": None}, "needs the option gazetteer"),
         ({"ner": "magic:x", "threshold": 0.1}, "spacy:NAME"),
         ({}, "no threshold is known for the encoder"),
     ],

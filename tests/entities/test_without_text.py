@@ -49,7 +49,7 @@ def test_nearest_entities_of_a_text_bank(tmp_path: Path) -> None:
     ]
     everything = tag("nearest", images, [None, None], tmp_path, **{**options, "threshold": -1.0, "top_k": 2})
     assert [[len(tags), tags[0].score > tags[1].score] for tags in everything] == [[2, True], [2, True]]
-    with pytest.raises(ConfigError, match="needs the option 'threshold'"):
+    with pytest.raises(ConfigError, match="needs the option threshold"):
         tag("nearest", images, [None, None], tmp_path, gazetteer=str(tmp_path / "g"))
 
 

@@ -135,7 +135,7 @@ def test_no_row_gives_no_label() -> None:
         ({"alpha": 2}, "alpha is 2"),
         ({"captions": 0}, "captions is 0"),
         ({"pos": "nltk"}, "pos is 'nltk'; it must be one of wordnet"),
-        ({"template": "a photo"}, "one {}"),
+        ({"template": "a photo"}, "template is 'a photo'; it must hold {} once"),
         ({"evidence": 1}, "evidence is 1"),
     ],
 )
@@ -145,9 +145,9 @@ def test_options_are_checked(options: dict[str, object], message: str) -> None:
 
 
 def test_a_tagger_that_is_not_there_says_how_to_get_it() -> None:
-    with pytest.raises(ConfigError, match=r"pip install curator\[spacy\]"):
+    with pytest.raises(ConfigError, match="python -m spacy download en_core_web_sm"):
         open_filter("spacy:en_core_web_sm")
-    with pytest.raises(ConfigError, match=r"pip install curator\[flair\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'curator\[flair\]'"):
         open_filter("flair:flair/pos-english-fast")
 
 

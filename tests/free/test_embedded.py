@@ -35,7 +35,7 @@ def test_a_bank_that_was_replaced_is_refused() -> None:
     encoder = Encoder.open(precision="float32")
     read = Cased.read(spec("cased"), open_storage())
     other = replace(read, options={**read.options, "bank_digest": "0" * 64})
-    with pytest.raises(ConfigError, match="was replaced since the run began"):
+    with pytest.raises(ConfigError, match="bank changed since the run began; begin a new run"):
         Cased.open(other, Means(encoder, TextVectors(encoder), open_storage(), None, 1))
 
 

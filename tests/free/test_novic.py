@@ -111,7 +111,7 @@ def test_options_and_files_are_checked_by_the_driver(tmp_path: Path, file: str) 
         ({"decoder": str(tmp_path / "none")}, "there is no decoder"),
         ({"decoder": file, "beam": 0}, "beam is 0"),
         ({"decoder": file, "temperature": 0.0}, "temperature is 0"),
-        ({"decoder": file, "guide": str(tmp_path / "none.txt")}, "cannot be read"),
+        ({"decoder": file, "guide": str(tmp_path / "none.txt")}, "guide .* does not exist"),
         ({"decoder": file, "guide": ["bee"], "unguided": True}, "exclude each other"),
         ({"decoder": file, "exact": True, "unguided": True}, "exclude each other"),
     ):
@@ -137,7 +137,7 @@ def test_what_decides_the_rows_decides_the_digest(file: str, tmp_path: Path) -> 
 def test_a_decoder_that_was_replaced_meanwhile_is_refused(file: str) -> None:
     read = Novic.read(spec("novic", decoder=file), LocalStorage())
     Path(file).write_bytes(Path(file).read_bytes() + b" ")
-    with pytest.raises(ConfigError, match="replaced since the run began"):
+    with pytest.raises(ConfigError, match="changed since the run began"):
         Novic.open(read, means(Writer()))
 
 

@@ -13,7 +13,7 @@ from curator.errors import ConfigError
 from curator.free.verify import Verify
 from curator.free.words import Words
 from curator.kernels.vectors import l2_normalize
-from curator.storage import MemoryStorage
+from curator.storage import MemoryStorage, open_storage
 from tests.free.fakes import FakeBank, Speaker, embeddings, means, spec
 from tests.free.test_cased import rows_of
 
@@ -53,7 +53,7 @@ def test_words_that_near_captions_share_come_first() -> None:
 def test_a_list_takes_the_place_of_the_file_that_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("# mine\ndog\n\nred  boat\ndog\n")
-    read = Words.read(spec("words", words=str(path)), MemoryStorage())
+    read = Words.read(spec("words", words=str(path)), open_storage())
     assert read.options["words"] == ["dog", "red boat"]
     encoder = Speaker()
     found = Words.open(read, means(encoder, str(tmp_path)))(embeddings(encoder.embed_text(["a photo of a red boat."])))
@@ -67,8 +67,8 @@ def test_wordnets_words_shape_the_digest() -> None:
     assert (
         read.options["words_digest"] != Words.read(spec("words", words=["a"]), MemoryStorage()).options["words_digest"]
     )
-    with pytest.raises(ConfigError, match="words nowhere cannot be read"):
-        Words.read(spec("words", words="nowhere"), MemoryStorage())
+    with pytest.raises(ConfigError, match="words nowhere does not exist"):
+        Words.read(spec("words", words="nowhere"), open_storage())
 
 
 def verify(encoder: Speaker, **options: object) -> Verify:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from curator import options as read
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings
 from curator.errors import NotFoundError
-from curator.free import options as read
 from curator.free.ranked import Ranked, labels_of
 from curator.storage.base import Storage
 
@@ -52,14 +52,14 @@ class Novic(Annotator):
             raise read.fault(spec, f"{'exact' if exact else 'guide'} and unguided exclude each other: leave one out")
         settled: dict[str, Any] = {"decoder_digest": hashlib.sha256(_content(spec, storage)).hexdigest()}
         if isinstance(guide, str):
-            settled["guide"] = read.lines(spec, "guide", guide)
+            settled["guide"] = read.lines(spec, "guide", storage)
         elif guide is not None:
             settled["guide"] = list(read.texts(spec, "guide", ()))
         return replace(spec, options={**spec.options, **settled})
 
     @classmethod
     def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
-        top_k = read.whole(spec, "top_k", 5, low=1)
+        top_k = read.whole(spec, "top_k", 5)
         return (ColumnSpec(spec.name, "labels", f"Nouns decoded from the embedding, best {top_k}, by probability"),)
 
     @classmethod
@@ -67,8 +67,7 @@ class Novic(Annotator):
         from curator.free.novic.weights import from_bytes
 
         content = _content(spec, means.storage)
-        if hashlib.sha256(content).hexdigest() != spec.options.get("decoder_digest"):
-            raise read.fault(spec, "its decoder was replaced since the run began; start the run anew")
+        read.unchanged(spec, "decoder", hashlib.sha256(content).hexdigest())
         source = read.text(spec, "decoder", _EMBEDDED)
         trained = from_bytes(content, source)
         trained.require(means.encoder.digest, source)
@@ -79,7 +78,7 @@ class Novic(Annotator):
         self._trained = replace(trained, model=trained.model.to(means.encoder.device))
         self._search = _search_of(spec)
         self._exact = read.flag(spec, "exact", default=False)
-        self._top_k = read.whole(spec, "top_k", 5, low=1)
+        self._top_k = read.whole(spec, "top_k", 5)
         self._names: list[str] = []
         self._guide: Trie | None = None
         if not read.flag(spec, "unguided", default=False):
@@ -134,9 +133,9 @@ def _content(spec: AnnotatorSpec, storage: Storage) -> bytes:
 
 def _search_of(spec: AnnotatorSpec) -> dict[str, Any]:
     """The options of the search, which keeps no fewer beams than it gives nouns."""
-    top_k = read.whole(spec, "top_k", 5, low=1)
+    top_k = read.whole(spec, "top_k", 5)
     return {
-        "beam": max(read.whole(spec, "beam", _BEAM, low=1), top_k),
+        "beam": max(read.whole(spec, "beam", _BEAM), top_k),
         "temperature": read.number(spec, "temperature", 1.0, low=0.01),
         "length_exponent": read.number(spec, "length_exponent", 0.0, low=0.0),
     }
