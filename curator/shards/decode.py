@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from curator.data import Decoded, Preprocess
 from curator.errors import SampleError
-from curator.shards.decode_color import is_turned, to_rgb, upright
+from curator.shards.decode_color import is_turned, pixels_of, to_rgb, upright
 from curator.shards.decode_formats import Format, check_size, format_of, is_cut, open_image
-from curator.shards.decode_jpeg import agrees, scaled, whole
+from curator.shards.decode_jpeg import scaled, whole
 from curator.shards.decode_resize import resize_close, resize_exact
 from curator.shards.decode_warnings import quiet
 from curator.shards.geometry import plan
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
@@ -74,7 +74,7 @@ class Decoder:
         return Decoded(resized, width, height, format)
 
     def _jpeg(self, image: JpegImageFile, data: bytes) -> NDArray[np.uint8] | None:
-        if (self.mode == "exact" and not agrees()) or (self.exif_orientation and is_turned(image)):
+        if self.mode == "exact" or (self.exif_orientation and is_turned(image)):
             return None
         pixels = scaled(image, self.preprocess) if self.mode == "fast" else None
         return whole(image, data) if pixels is None else pixels
@@ -82,8 +82,7 @@ class Decoder:
     def _pixels(self, image: ImageFile) -> NDArray[np.uint8]:
         image.load()
         check_size(image.size, self.max_pixels)  # a GIF's frame may be larger than its header says
-        rgb = to_rgb(upright(image) if self.exif_orientation else image, self.background)
-        return np.asarray(rgb)
+        return pixels_of(to_rgb(upright(image) if self.exif_orientation else image, self.background))
 
 
 def _verdict(data: bytes, format: Format, error: Exception) -> SampleError:

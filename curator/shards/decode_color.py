@@ -1,13 +1,16 @@
-"""A Pillow image of any mode to RGB, transparency laid on a background. Knows no file format and no resize."""
+"""A Pillow image of any mode to RGB pixels, transparency laid on a background. Knows no file format and no resize."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from curator.errors import SampleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _TRANSPARENT: Final = frozenset({"RGBA", "LA", "PA", "RGBa"})
 
@@ -32,6 +35,21 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode in _TRANSPARENT or "transparency" in image.info:
         return _flatten(image.convert("RGBA"), background)
     return image.convert("RGB")
+
+
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """What ``numpy.asarray`` gives of an RGB image, uint8 [height, width, 3], in half the time or less.
+
+    Pillow keeps four bytes a pixel. To take them as they are, in one piece, is much cheaper than to pack three of them
+    in pieces of 64 kB and to join these: the array is a view that leaves every fourth byte out.
+    """
+    width, height = image.size
+    encoder = Image._getencoder("RGB", "raw", ("RGBX", 4 * width))
+    encoder.setimage(image.im, (0, 0, width, height))
+    _, done, data = encoder.encode(4 * width * height)
+    if done != 1:
+        return np.asarray(image)
+    return np.frombuffer(data, np.uint8).reshape(height, width, 4)[:, :, :3]
 
 
 def is_turned(image: Image.Image) -> bool:
