@@ -105,28 +105,37 @@ def _located(caption: str, words: list[str], parts: list[str], found: list[tuple
 
 
 _NOTHING: tuple[int, frozenset[str]] = (-1, frozenset())
+_SEARCH = (-1, None)
 
 
 class _Outlook(dict[str, tuple[int, "frozenset[str] | None"]]):
     """What may come of a token: the alias that it is by itself (or -1), and the tokens that go on with a longer one.
 
-    None for the tokens where they are many. Most words of a caption are seen again and again, and few are followed by
-    what would make a longer alias, so that most need no search.
+    None for the tokens where only a search can tell: they are many, or the token is met for the first time, and half of
+    all words are never met again. Most words of a caption are, and few are followed by what would make a longer alias,
+    so that most need no search.
     """
 
     def __init__(self, trie: marisa_trie.Trie) -> None:
         super().__init__()
         self._trie = trie
+        self._met: set[str] = set()
 
     def __missing__(self, token: str) -> tuple[int, frozenset[str] | None]:
-        key = f" {token} "
-        alone = self._trie.get(key)
-        longer = [each for each in islice(self._trie.iterkeys(key), _MOST_FOLLOWERS + 2) if each != key]
-        many = len(longer) > _MOST_FOLLOWERS
-        followers = None if many else frozenset(each[len(key) + 1 : each.index(" ", len(key) + 1)] for each in longer)
-        found = (-1 if alone is None else int(alone), followers)
-        if len(token) <= _LONGEST_CACHED:
-            if len(self) >= _MOST_CACHED:
-                self.clear()
-            self[token] = found
+        if token not in self._met:
+            if len(token) <= _LONGEST_CACHED:
+                if len(self._met) >= _MOST_CACHED:
+                    self._met.clear()
+                self._met.add(token)
+            return _SEARCH
+        if len(self) >= _MOST_CACHED:
+            self.clear()
+        found = self[token] = self._looked_up(f" {token} ")
         return found
+
+    def _looked_up(self, key: str) -> tuple[int, frozenset[str] | None]:
+        begun = dict(islice(self._trie.iteritems(key), _MOST_FOLLOWERS + 2))
+        if len(begun) > _MOST_FOLLOWERS + 1:
+            return _SEARCH
+        alone = int(begun.pop(key, -1))
+        return alone, frozenset([each[len(key) + 1 : each.index(" ", len(key) + 1)] for each in begun])
