@@ -29,14 +29,14 @@ def test_through_a_faulty_network(
 ) -> None:
     parts = [random_rows(30, number) for number in range(3)]
     run = make_run(tmp_path / "run", parts)
-    bucket = s3_server.bucket()
+    bucket = s3_server.bucket(f"concepts-{seed}")  # its name is in those of the outputs, which the faults go by
     for path in (each for each in run.rglob("*") if each.is_file()):
         s3_server.client().put_object(Bucket=bucket, Key=f"run/{path.relative_to(run)}", Body=path.read_bytes())
     faults = ("slow_down", "cut", "reset", "lost_answer", "cut_request")
     proxy = make_proxy((s3_server.host, s3_server.port), SeededPlan(seed=seed, rate=0.15, kinds=faults))
 
     def config(endpoint_url: str) -> Config:
-        waits = {"connect_timeout_s": 2.0, "read_timeout_s": 0.5, "backoff_s": 0.01, "backoff_cap_s": 0.05}
+        waits = {"connect_timeout_s": 2.0, "read_timeout_s": 30.0, "backoff_s": 0.01, "backoff_cap_s": 0.05}
         return Config.model_validate(
             {
                 "input": {"run": f"s3://{bucket}/run"},

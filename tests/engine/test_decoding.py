@@ -24,7 +24,7 @@ class Outcomes:
             self.seen.append((number, how))
             self.changed.notify_all()
 
-    def wait_for(self, n: int, timeout_s: float = 10.0) -> dict[int, str]:
+    def wait_for(self, n: int, timeout_s: float = 60.0) -> dict[int, str]:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.seen) >= n, timeout_s), self.seen
         return dict(self.seen)
@@ -46,7 +46,7 @@ def pools() -> Iterator[list[DecodePool]]:
         pool.close()
 
 
-def wait_until(what: Callable[[], bool], timeout_s: float = 5.0) -> None:
+def wait_until(what: Callable[[], bool], timeout_s: float = 60.0) -> None:
     until = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < until
@@ -76,17 +76,15 @@ def test_jobs_that_never_return_are_left_behind_and_the_others_go_on(
     pools: list[DecodePool], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two threads, three endless jobs: without replacement nothing after them would ever run."""
-    pools.append(DecodePool(2, limit_s=0.2))
+    pools.append(DecodePool(2, limit_s=1.0))
     outcomes, release = Outcomes(), threading.Event()
-    began = time.monotonic()
     with caplog.at_level(logging.WARNING):
         for number in range(12):
             pools[0].submit(outcomes.job(number, release.wait if number in (0, 1, 5) else lambda: None))
         found = outcomes.wait_for(12)
-    assert time.monotonic() - began < 3.0
-    assert {number for number, how in found.items() if how == "late 0.2"} == {0, 1, 5}
+    assert {number for number, how in found.items() if how == "late 1"} == {0, 1, 5}
     assert pools[0].left_behind == 3
-    assert "decode thread left behind after 0 s (3 so far)" in caplog.text
+    assert "decode thread left behind after 1 s (3 so far)" in caplog.text
     release.set()
     pools[0].submit(outcomes.job(12))
     assert outcomes.wait_for(13)[12] == "done"
@@ -95,19 +93,19 @@ def test_jobs_that_never_return_are_left_behind_and_the_others_go_on(
 
 
 def test_a_slow_job_within_the_limit_is_left_alone(pools: list[DecodePool]) -> None:
-    pools.append(DecodePool(1, limit_s=1.0))
+    pools.append(DecodePool(1, limit_s=3.0))
     outcomes = Outcomes()
-    pools[0].submit(outcomes.job(0, lambda: time.sleep(0.5)))
+    pools[0].submit(outcomes.job(0, lambda: time.sleep(0.9)))  # the clock looks every 0.75 s
     assert outcomes.wait_for(1) == {0: "done"}
     assert pools[0].left_behind == 0
 
 
 def test_waiting_in_the_queue_does_not_count(pools: list[DecodePool]) -> None:
-    pools.append(DecodePool(1, limit_s=0.3))
+    pools.append(DecodePool(1, limit_s=1.2))
     outcomes = Outcomes()
-    for number in range(5):
-        pools[0].submit(outcomes.job(number, lambda: time.sleep(0.15)))
-    assert set(outcomes.wait_for(5).values()) == {"done"}
+    for number in range(6):
+        pools[0].submit(outcomes.job(number, lambda: time.sleep(0.25)))
+    assert set(outcomes.wait_for(6).values()) == {"done"}
 
 
 def test_close_ends_the_threads_also_after_some_were_left_behind() -> None:

@@ -80,9 +80,9 @@ class S3Server:
             self._client = session.client("s3", endpoint_url=self.endpoint_url, region_name="us-east-1")
         return self._client
 
-    def bucket(self) -> str:
+    def bucket(self, name: str | None = None) -> str:
         """The name of a new, empty bucket."""
-        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        name = name or f"bucket-{uuid.uuid4().hex[:12]}"
         self.client().create_bucket(Bucket=name)
         return name
 

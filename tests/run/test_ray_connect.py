@@ -31,4 +31,4 @@ def test_a_cluster_that_is_gone(known_by: str, tmp_path: Path, monkeypatch: pyte
     begun = time.monotonic()
     with pytest.raises(ConfigError, match=f"no Ray answers at {address}"):
         connect(address if known_by == "config" else None)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 60

@@ -15,12 +15,19 @@ from curator.data import Preprocess, Sample
 from curator.errors import SampleError, ShardError
 from curator.shards.decode import Decoder
 from curator.shards.reader import read_samples
+from tests.builders import make_jpeg
 from tests.shards.mutations import shard
 
 MAX_MEMBER_BYTES = 1 << 20
 PEAK_BYTES = 48 << 20
-CASE_S = 5.0
+CASE_S = 5.0  # of this thread alone, so that a busy machine fails nothing
 DECODE = Decoder(Preprocess((32, 32), (0.5,) * 3, (0.5,) * 3, resize_mode="squash"), max_pixels=1 << 20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _decoded_before() -> None:
+    """The first decode imports what it needs, which is no memory of the shard's."""
+    decode(make_jpeg())
 
 
 def run(data: bytes, *, salvage: bool) -> tuple[list[Sample], ShardError | None, str | None]:
@@ -65,7 +72,7 @@ def decode(data: bytes) -> None:
 def check(seed: int) -> str:
     """Run one case; returns how it ended."""
     data = shard(seed)
-    start = time.perf_counter()
+    start = time.thread_time()
     tracemalloc.start()
     samples, error, _ = run(data, salvage=False)
     kept, salvage_error, salvaged = run(data, salvage=True)
@@ -75,7 +82,7 @@ def check(seed: int) -> str:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < PEAK_BYTES
-    assert time.perf_counter() - start < CASE_S
+    assert time.thread_time() - start < CASE_S
 
     assert [sample.index for sample in samples] == list(range(len(samples)))
     assert len({sample.key for sample in samples}) == len(samples)

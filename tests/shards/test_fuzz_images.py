@@ -78,9 +78,9 @@ def check(seed: int) -> None:
     data = mutate(rng, rng.choice(SOURCES))
     modes: list[Any] = ["exact", "close", "fast"]
     decoder = Decoder(PREPROCESS, mode=rng.choice(modes), max_pixels=1 << 22, exif_orientation=rng.random() < 0.5)
-    start = time.perf_counter()
+    start = time.thread_time()
     assert outcome(decoder, data) in {"ok", *REASONS}
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5  # of this thread alone, so that a busy machine fails nothing
 
 
 def test_mutated_images() -> None:

@@ -134,7 +134,7 @@ def serve() -> Iterator[Callable[..., Server]]:
         http.server_close()
 
 
-STORAGE = open_storage(StorageOptions(attempts=3, backoff_s=0.01, read_timeout_s=2.0))
+STORAGE = open_storage(StorageOptions(attempts=3, backoff_s=0.01, read_timeout_s=30.0))
 
 TEMPERS = [
     {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -62,7 +63,14 @@ def lost() -> RetryableError:
 
 @pytest.fixture
 def entry() -> Entry:
-    return MemoryStorage().write(f"memory://resume-{time.monotonic_ns()}/shard.tar", DATA)
+    return MemoryStorage().write(f"memory://resume-{uuid.uuid4().hex}/shard.tar", DATA)
+
+
+def wait_until(what: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def patient(attempts: int = 5) -> tuple[Backoff, list[float]]:
@@ -163,7 +171,7 @@ def test_read_ahead_runs_in_parallel_and_holds_no_more_than_its_parts(entry: Ent
     gate = threading.Barrier(4)
 
     def together(stream: ReadStream) -> ReadStream:
-        gate.wait(20)  # passes only when four parts are on the way at once
+        gate.wait(60)  # passes only when four parts are on the way at once
         return stream
 
     storage = Faulty(*[together] * 4)
@@ -172,6 +180,7 @@ def test_read_ahead_runs_in_parallel_and_holds_no_more_than_its_parts(entry: Ent
     time.sleep(0.1)
     assert len(storage.opened) == 4
     assert stream.read(1000) == DATA[1:1001]  # the first part is used up: room for one more
+    wait_until(lambda: len(storage.opened) == 5)
     time.sleep(0.1)
     assert len(storage.opened) == 5
     stream.close()
@@ -196,9 +205,6 @@ def test_closing_read_ahead_ends_its_threads(entry: Entry) -> None:
     stream = resuming(MemoryStorage(), entry, read_ahead_parts=3, part_bytes=1000)
     stream.read(1)
     stream.close()
-    deadline = time.monotonic() + 5
-    while any(thread.name.startswith("read-ahead") for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not any(thread.name.startswith("read-ahead") for thread in threading.enumerate()))
     with pytest.raises(ValueError, match="closed"):
         stream.read(5000)

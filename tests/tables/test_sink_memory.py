@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ class Meter:
     """An upload to nowhere that notes the most Arrow memory held at any write."""
 
     def __init__(self) -> None:
+        gc.collect()  # what other tests left must not be freed in between
         self.start = pa.total_allocated_bytes()
         self.peak = 0
         self.written = 0
