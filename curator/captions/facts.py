@@ -23,6 +23,7 @@ FACTS: Final = "bank.json"
 BUILD: Final = "_build"
 EMBEDDED: Final = "embedded"
 EMBEDDED_DIRECTORY: Final = Path(__file__).parent / "embedded"
+_LEFT_OUT: Final = {"undecodable": "not in the encoding", "too_long": "longer than 1 MiB"}
 TEXT_ROWS: Final = 65_536
 """Rows of a record batch of the texts."""
 
@@ -54,7 +55,8 @@ class BankFacts:
 
     ``digest`` identifies encoder, precision and texts in their order, whoever built it and in how many attempts; the
     vectors follow from these (their bytes, which may differ in a last bit between machines, have the digest in
-    ``vectors``). ``captions`` counts what was read: ``read``, ``empty``, ``duplicate``.
+    ``vectors``). ``captions`` counts what was read: ``read``, ``empty``, ``duplicate``, and of what was left out since
+    it is no text ``undecodable`` and ``too_long``, of which ``first_left_out`` says where the first stand.
     """
 
     digest: str
@@ -66,6 +68,7 @@ class BankFacts:
     vectors: BankFile
     texts: BankFile
     captions: Mapping[str, int] = field(default_factory=dict)
+    first_left_out: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     sources_digest: str = ""
     config_digest: str = ""
@@ -80,6 +83,16 @@ class BankFacts:
     @property
     def files(self) -> tuple[BankFile, ...]:
         return (self.vectors, self.texts, *((self.index.file,) if self.index else ()))
+
+
+def counts_told(counts: Mapping[str, int], first: Mapping[str, str]) -> str:
+    """``captions`` and ``first_left_out`` of ``BankFacts`` in words."""
+    parts = [f"{counts.get('read', 0):,} read", f"{counts.get('empty', 0):,} empty"]
+    parts.append(f"{counts.get('duplicate', 0):,} duplicate")
+    parts += [
+        f"{counts[kind]:,} {words} (the first: {first[kind]})" for kind, words in _LEFT_OUT.items() if counts.get(kind)
+    ]
+    return ", ".join(parts)
 
 
 def normalise(text: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KINDS: Final = ("ivf", "hnsw", "pq")
+NO_INDEX: Final = "none"
 RECALL: Final = 0.95
 """What is aimed at, of the ten best: the search widens until it is reached, or until there is no wider one."""
 
@@ -68,7 +69,7 @@ def factory_of(kind: str, count: int, dim: int) -> str:
         return f"IVF{cells},PQ{next(size for size in (dim // 4, dim // 8, 1) if size and dim % size == 0)}x8"
     if kind == "hnsw":
         return "HNSW32,SQ8"
-    raise ConfigError(f"index {kind!r} is not known; use {', '.join(KINDS)}")
+    raise ConfigError(f"index {kind!r} is not known; use {', '.join((*KINDS, NO_INDEX))}")
 
 
 class ApproximateSearch:

@@ -46,8 +46,12 @@ def build(
     encoder: Annotated[str | None, typer.Option(help="The encoder whose images will be looked up; embedded")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Its open_clip tag or weights file")] = None,
     index: Annotated[
-        str | None, typer.Option(help="Also build an approximate index: ivf | hnsw | pq (needs curator\\[faiss])")
+        str | None,
+        typer.Option(help="Approximate index: ivf | hnsw | pq (needs curator\\[faiss]) | none; else as it was"),
     ] = None,
+    encoding: Annotated[
+        str, typer.Option(help="Of text files and members; captions that are not in it are left out")
+    ] = "utf-8",
     backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +66,7 @@ def build(
     made: list[BankFacts | None] = []
 
     def run(observe: Callable[[Progress], None], stop: threading.Event) -> Summary:
-        summary, facts = start(settings, BankSettings(column, index), observe=observe, stop=stop)
+        summary, facts = start(settings, BankSettings(column, index, encoding), observe=observe, stop=stop)
         made.append(facts)
         return summary
 
@@ -81,18 +85,18 @@ def show(url: BankUrl, config: ConfigPath = None, overrides: Overrides = None, a
 
 
 def _show(url: str, facts: BankFacts, *, as_json: bool) -> None:
+    from curator.captions.facts import counts_told
     from curator.console import size_text
 
     if as_json:
         typer.echo(json.dumps(asdict(facts), indent=1))
         return
-    counts = facts.captions
     lines = [
-        f"{url}: {facts.count} captions x {facts.dim} dimensions, float16, "
+        f"{url}: {facts.count:,} captions x {facts.dim} dimensions, float16, "
         f"{size_text(sum(file.size for file in facts.files))}",
         f"digest     {facts.digest}",
         f"encoder    {facts.encoder} ({facts.encoder_digest}), in {facts.precision}",
-        f"captions   {counts['read']} read, {counts['empty']} empty, {counts['duplicate']} duplicates",
+        f"captions   {counts_told(facts.captions, facts.first_left_out)}",
         f"sources    {len(facts.sources)}: {', '.join(facts.sources[:3])}{', …' if len(facts.sources) > 3 else ''}",
     ]
     if facts.index is None:

@@ -14,16 +14,19 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from curator.captions.facts import BUILD, FORMAT, BankFacts
-from curator.captions.index import factory_of, faiss_module
+from curator.captions.index import NO_INDEX, factory_of, faiss_module
 from curator.config import Config, digest_of
+from curator.curation.bank_merge import merge, present_at
 from curator.curation.bank_sources import Reading, leases
+from curator.curation.bank_text import UTF_8, known_encoding
 from curator.engine.compose import cores_of, lanes_of, open_encoder, require_paths, storage_of
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger
 from curator.engine.progress import Progress, Summary
 from curator.engine.run import Work, ignore_progress, learn_conditions, run_work
+from curator.errors import ConfigError
 from curator.storage import Storage, join
-from curator.storage.urls import refuse_secrets
+from curator.storage.urls import redact, refuse_secrets
 
 if TYPE_CHECKING:
     from curator.curation.bank_worker import BankWorker
@@ -37,10 +40,14 @@ _MOST_LEASES = 8  # of one worker that have the encoder at the same time
 
 @dataclass(frozen=True, slots=True)
 class BankSettings:
-    """``index``: ivf, hnsw, pq or None. A file is cut into leases of about ``lease_bytes`` of text where it can be."""
+    """``index``: ivf, hnsw, pq, ``none``, or None for the kind that the bank has, if it is there already.
+
+    ``encoding`` is that of text; a file is cut into leases of about ``lease_bytes`` of text where it can be.
+    """
 
     column: str = "caption"
     index: str | None = None
+    encoding: str = UTF_8
     lease_bytes: int = LEASE_BYTES
 
 
@@ -84,15 +91,14 @@ def build(
     """
     settings = settings or BankSettings()
     require_paths(config)
-    if settings.index is not None:
-        factory_of(settings.index, 1, 1)
-        faiss_module()
+    encoding = known_encoding(settings.encoding)
     output = config.output.url.rstrip("/")
     refuse_secrets(output)
     storage = storage or storage_of(config)
+    index = _index_kind(settings.index, output, storage)
     config = build_config(config)
     config = learn_conditions(config, storage)
-    plan = BankPlan(config, Reading(settings.column, config.input.caption))
+    plan = BankPlan(config, Reading(settings.column, config.input.caption, encoding))
     found = list(leases(config.input.urls, storage, plan.reading, lease_bytes=settings.lease_bytes))
     for lease in found:
         refuse_secrets(lease.url)
@@ -106,14 +112,28 @@ def build(
         summary = replace(summary, message=f"{failed}: the same `curator bank build` tries them again")
     if summary.status != "complete" or config.input.max_shards is not None:
         return summary, None
-    from curator.curation.bank_merge import merge
-
     provenance = (ledger.run() or {})["provenance"]
     facts = merge(
         output, ledger, found, storage,
-        provenance=provenance, index=settings.index, cache_dir=config.encoder.cache_dir,
+        provenance=provenance, index=index, cache_dir=config.encoder.cache_dir,
     )  # fmt: skip
     return summary, facts
+
+
+def _index_kind(asked: str | None, output: str, storage: Storage) -> str | None:
+    """The kind of index to build: what was asked for, else that of the bank which is built again. ConfigError."""
+    present = None if asked else present_at(output, storage)
+    kind = asked or (present.index.kind if present is not None and present.index is not None else NO_INDEX)
+    if kind == NO_INDEX:
+        return None
+    factory_of(kind, 1, 1)
+    try:
+        faiss_module()
+    except ConfigError as error:
+        raise ConfigError(f"{output}: {error}" + ("" if asked else f"; --index {NO_INDEX} drops that index")) from error
+    if not asked:
+        logger.info("%s keeps its %s index; --index %s drops it", redact(output), kind, NO_INDEX)
+    return kind
 
 
 def build_config(config: Config) -> Config:

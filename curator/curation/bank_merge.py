@@ -18,10 +18,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curator.captions.facts import FACTS, BankFacts, IndexFacts, content_digest, read_facts, text_key
+from curator.captions.facts import (
+    FACTS,
+    BankFacts,
+    IndexFacts,
+    content_digest,
+    counts_told,
+    read_facts,
+    text_key,
+)
 from curator.captions.local import localise
 from curator.captions.writer import BankWriter, UploadFile
-from curator.curation.bank_sources import file_of
+from curator.curation.bank_sources import file_of, place_in
+from curator.curation.bank_text import KINDS
 from curator.data import Shard
 from curator.engine.ledger import Ledger, version_of
 from curator.errors import ConfigError, RetryableError
@@ -51,19 +60,19 @@ def merge(
     """
     done = _done(ledger, leases)
     sources = hashlib.sha256("\n".join(f"{each.url}\t{each.size}\t{each.etag}" for each in done).encode()).hexdigest()
-    present = _present(output, storage)
+    present = present_at(output, storage)
     if present is not None and _is_it(present, sources, provenance["config_digest"], index, output, storage):
         return present
+    counts, first = _counts(ledger, done)
     keep, keys = _first_ones(done, ledger.output, storage)
     if not len(keys):
-        raise ConfigError(f"{output}: the input holds no caption; see --column and --caption")
+        raise ConfigError(f"{output}: the input holds no caption ({counts_told(counts, first)}); {_way_out(counts)}")
     dim = int(provenance["dim"])
     digest = content_digest(provenance["encoder_digest"], provenance["precision"], dim, keys.tobytes())
     with BankWriter(storage, output, name=digest[:16], dim=dim, count=len(keys)) as writer:
         for texts, rows in _kept(done, ledger.output, storage, keep):
             writer.append(rows, texts)
         vectors_file, texts_file = writer.commit()
-    counts = _counts(ledger, done)
     facts = BankFacts(
         digest=digest,
         encoder=provenance["encoder"],
@@ -74,6 +83,7 @@ def merge(
         vectors=vectors_file,
         texts=texts_file,
         captions={**counts, "duplicate": counts["duplicate"] + len(keep) - len(keys)},
+        first_left_out=first,
         sources=tuple(dict.fromkeys(file_of(lease.url) for lease in done)),
         sources_digest=sources,
         config_digest=provenance["config_digest"],
@@ -82,6 +92,11 @@ def merge(
     if index is not None:
         facts = replace(facts, index=_add_index(index, output, facts, storage, cache_dir))
     storage.write(join(output, FACTS), facts.to_json())
+    if first:
+        logger.warning(
+            "%s: some captions were left out: %s. Where they are in another encoding, build again into another "
+            "--output with --encoding NAME, such as cp1252", output, counts_told(counts, first),
+        )  # fmt: skip
     _drop_others(output, facts, storage)
     return facts
 
@@ -99,7 +114,8 @@ def _done(ledger: Ledger, leases: Sequence[Shard]) -> list[Shard]:
     return done
 
 
-def _present(output: str, storage: Storage) -> BankFacts | None:
+def present_at(output: str, storage: Storage) -> BankFacts | None:
+    """What is known of the bank that stands there; None where there is none that this Curator reads."""
     try:
         return read_facts(output, storage)
     except ConfigError:
@@ -150,13 +166,31 @@ def _batches(leases: Sequence[Shard], build: str, storage: Storage, columns: Seq
             yield from part.batches(columns)
 
 
-def _counts(ledger: Ledger, leases: Sequence[Shard]) -> Counter[str]:
-    """Sums of what the leases counted of their captions."""
-    counts = Counter({"read": 0, "empty": 0, "duplicate": 0})
+def _counts(ledger: Ledger, leases: Sequence[Shard]) -> tuple[Counter[str], dict[str, str]]:
+    """Sums of what the leases counted of their captions, and where the first that was left out stands, by kind.
+
+    Leases of one file lie in order of the file, so that what stands before one of them has been counted.
+    """
+    counts = Counter(dict.fromkeys(("read", "empty", "duplicate", *KINDS), 0))
+    before: Counter[str] = Counter()
+    first: dict[str, str] = {}
     of = {lease.id: [version_of(lease.size, lease.etag) or ""] for lease in leases}
-    for receipt in ledger.receipts(of):
-        counts.update(receipt.counters["captions"])
-    return counts
+    receipts = {receipt.shard_id: receipt.counters for receipt in ledger.receipts(of)}
+    for lease in leases:
+        told_of, url = receipts[lease.id], file_of(lease.url)
+        for kind, number in told_of.get("first", {}).items():
+            first.setdefault(kind, place_in(url, before[url] + number))
+        counts.update(told_of["captions"])
+        before[url] += told_of["captions"]["read"]
+    return counts, first
+
+
+def _way_out(counts: Mapping[str, int]) -> str:
+    if counts["undecodable"]:
+        return "give the encoding of the files with --encoding, such as cp1252"
+    if counts["too_long"]:
+        return "give texts with a caption a line"
+    return "name the column of Parquet files with --column, the member of shards with --caption"
 
 
 def _add_index(kind: str, output: str, facts: BankFacts, storage: Storage, cache_dir: str | None) -> IndexFacts:

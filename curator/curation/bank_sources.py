@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curator.curation.bank_text import MOST_BYTES, UTF_8, Caption, Unusable, checked, decoded
 from curator.data import Sample, Shard
 from curator.errors import ConfigError, ShardError
 from curator.shards.manifest import SHARD_SUFFIXES, expand
@@ -31,25 +32,38 @@ _PARQUET: Final = (".parquet",)
 _SUFFIXES: Final = (*_PARQUET, *_TEXT, *SHARD_SUFFIXES)
 _LEASE = re.compile(r"(?s)(.*)#(bytes|groups)=(\d+)-(\d+)")
 _CHUNK_BYTES: Final = 2**20
-_MOST_BYTES: Final = 2**20
-"""Of one caption; what is longer is no caption, and a file without line breaks must not fill the memory."""
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _READ_AHEAD_PARTS: Final = 2
+_TEXTUAL: Final = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How captions are found: ``column`` of a Parquet file, ``member`` of a sample (an extension or ``json.FIELD``)."""
+    """How captions are found: ``column`` of a Parquet file, ``member`` of a sample (an extension or ``json.FIELD``).
+
+    ``encoding`` is that of text files and members, and of what is not UTF-8 where JSON and Parquet should be.
+    """
 
     column: str = "caption"
     member: str = "txt"
+    encoding: str = UTF_8
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The encodings of what should be UTF-8, in order."""
+        return tuple(dict.fromkeys((UTF_8, self.encoding)))
 
 
 def leases(inputs: Sequence[str], storage: Storage, reading: Reading, *, lease_bytes: int) -> Iterator[Shard]:
     """The leases of all files that ``inputs`` name, in order: a file, or runs of about ``lease_bytes`` of a large one.
 
     Text is cut by bytes (a line belongs to the lease that it begins in), Parquet by row groups; a gzipped text and a
-    shard cannot be cut. Every lease carries size and ETag of its file. ConfigError for what is no file of captions.
+    shard cannot be cut. Every lease carries size and ETag of its file. ConfigError for what is no file of captions, and
+    where the first Parquet file lacks the column: that is a wrong word, not a broken file.
     """
+    unseen = True
     for source in expand(inputs, storage, suffixes=_SUFFIXES):
         name = source.url.lower()
         if "#" in source.url.rpartition("/")[2]:
@@ -60,19 +74,39 @@ def leases(inputs: Sequence[str], storage: Storage, reading: Reading, *, lease_b
             entry = storage.stat(source.url)
             source = Shard(entry.url, entry.size, entry.etag)
         size = source.size or 0
+        if unseen and name.endswith(_PARQUET):
+            unseen = False
+            _require_column(source, storage, reading.column)
         if size <= lease_bytes or not name.endswith((".txt", *_PARQUET)):
             yield source
         elif name.endswith(".txt"):
             for start in range(0, size, lease_bytes):
                 yield Shard(f"{source.url}#bytes={start}-{min(size, start + lease_bytes)}", size, source.etag)
         else:
-            for first, last in _group_runs(source, storage, reading.column, lease_bytes):
+            try:
+                runs = list(_group_runs(source, storage, reading.column, lease_bytes))
+            except ShardError:
+                yield source  # whoever reads it meets the same fault, and tells of it as of that of any file
+                continue
+            for first, last in runs:
                 yield Shard(f"{source.url}#groups={first}-{last}", size, source.etag)
+
+
+def _require_column(source: Shard, storage: Storage, column: str) -> None:
+    with contextlib.suppress(ShardError), _parquet(_entry(source), storage) as file:
+        try:
+            _leaf(file, source.url, column)
+        except ShardError as error:
+            raise ConfigError(str(error)) from error
+
+
+def _entry(source: Shard) -> Entry:
+    return Entry(source.url, source.size or 0, source.etag or "")
 
 
 def _group_runs(source: Shard, storage: Storage, column: str, lease_bytes: int) -> Iterator[tuple[int, int]]:
     """Runs [first, last) of row groups whose captions together have about ``lease_bytes`` uncompressed."""
-    with _parquet(Entry(source.url, source.size or 0, source.etag or ""), storage) as file:
+    with _parquet(_entry(source), storage) as file:
         leaf = _leaf(file, source.url, column)
         first, held = 0, 0
         for group in range(file.num_row_groups):
@@ -88,8 +122,8 @@ def file_of(lease_url: str) -> str:
     return cut[1] if cut else lease_url
 
 
-def captions(lease_url: str, entry: Entry, storage: Storage, reading: Reading) -> Iterator[str | None]:
-    """The captions of one lease in order, as they stand there; None where a row or sample has none.
+def captions(lease_url: str, entry: Entry, storage: Storage, reading: Reading) -> Iterator[Caption]:
+    """The captions of one lease in order, as they stand there, with what takes the place of those that are none.
 
     ``entry`` is the file's. Raises ShardError for a file that is not what its name says, or has no such column.
     """
@@ -97,41 +131,55 @@ def captions(lease_url: str, entry: Entry, storage: Storage, reading: Reading) -
     start, stop = (int(cut[3]), int(cut[4])) if cut else (0, None)
     name = entry.url.lower()
     if name.endswith(_PARQUET):
-        return _rows(entry, storage, reading.column, start, stop)
+        return _rows(entry, storage, reading, start, stop)
     if name.endswith(_TEXT):
-        return _lines(entry, storage, start, stop)
-    return _members(entry, storage, reading.member)
+        return _lines(entry, storage, reading.encoding, start, stop)
+    return _members(entry, storage, reading)
 
 
-def _lines(entry: Entry, storage: Storage, start: int, stop: int | None) -> Iterator[str]:
+def place_in(url: str, number: int) -> str:
+    """What a user calls the caption ``number`` (from 1) of a file."""
+    unit = "row" if url.lower().endswith(_PARQUET) else "line" if url.lower().endswith(_TEXT) else "sample"
+    return f"{redact(url)} {unit} {number}"
+
+
+def _lines(entry: Entry, storage: Storage, encoding: str, start: int, stop: int | None) -> Iterator[Caption]:
     """The lines that begin in [start, stop): one that ends beyond is read whole, one that began before is not ours."""
     before = 1 if start else 0  # the byte before tells whether a line begins at ``start``
     with contextlib.closing(_open(entry, storage, start - before)) as stream:
         chunks = _gunzip(stream, entry.url) if entry.url.lower().endswith(".gz") else _chunks(stream)
         position, first = start - before, bool(before)
-        for line, size in _split(chunks, entry.url):
+        for line, size in _split(chunks, None if stop is None else stop - position):
             if stop is not None and position >= stop:
                 return
+            if not position and line.startswith(_UTF_16):
+                raise ShardError(f"{redact(entry.url)}: begins as UTF-16 does; make it UTF-8: iconv -f UTF-16 -t UTF-8")
             position += size
             if not first:
-                yield line.decode("utf-8-sig", "replace")
+                yield decoded(line, (encoding,))
             first = False
 
 
-def _split(chunks: Iterator[bytes], url: str) -> Iterator[tuple[bytes, int]]:
-    """Lines without their end, and how many bytes each took. Only a line feed ends one, as in every cut of the file."""
-    rest = b""
+def _split(chunks: Iterator[bytes], wanted: int | None) -> Iterator[tuple[bytes, int]]:
+    """Lines without their end, and how many bytes each took. Only a line feed ends one, as in every cut of the file.
+
+    Of a line that is too long only the beginning is kept, and its end is looked for among the first ``wanted`` bytes.
+    """
+    rest, dropped, seen = b"", 0, 0
     for chunk in chunks:
+        seen += len(chunk)
         lines = (rest + chunk).split(b"\n")
         rest = lines.pop()
         for line in lines:
-            yield line, len(line) + 1
-        if len(rest) > _MOST_BYTES:
-            raise ShardError(
-                f"{redact(url)}: a line of more than {_MOST_BYTES} bytes; give a text with a caption a line"
-            )
+            yield line, dropped + len(line) + 1
+            dropped = 0
+        if len(rest) > MOST_BYTES:
+            dropped += len(rest) - MOST_BYTES - 1
+            rest = rest[: MOST_BYTES + 1]
+            if wanted is not None and seen >= wanted:
+                break
     if rest:
-        yield rest, len(rest)
+        yield rest, dropped + len(rest)
 
 
 def _chunks(stream: ReadStream) -> Iterator[bytes]:
@@ -161,17 +209,33 @@ def _open(entry: Entry, storage: Storage, offset: int) -> ReadStream:
     return resuming(storage, entry, offset=offset, read_ahead_parts=ahead)
 
 
-def _rows(entry: Entry, storage: Storage, column: str, first: int, last: int | None) -> Iterator[str | None]:
+def _rows(entry: Entry, storage: Storage, reading: Reading, first: int, last: int | None) -> Iterator[Caption]:
     with _parquet(entry, storage) as file:
-        _leaf(file, entry.url, column)
+        _leaf(file, entry.url, reading.column)
         for group in range(first, file.num_row_groups if last is None else last):
-            for batch in file.iter_batches(row_groups=[group], columns=[column]):
+            for batch in file.iter_batches(row_groups=[group], columns=[reading.column]):
                 values = batch.column(0)
                 while pa.types.is_struct(values.type):  # a leaf by its dotted path: every level holds only this
                     values = pc.struct_field(values, [0])
-                if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
-                    raise ShardError(f"{redact(entry.url)}: column {column!r} holds {values.type}, not text")
-                yield from values.to_pylist()
+                if pa.types.is_dictionary(values.type):
+                    values = values.dictionary_decode()
+                if not any(kind(values.type) for kind in _TEXTUAL):
+                    raise ShardError(
+                        f"{redact(entry.url)}: column {reading.column!r} holds {values.type}, not text; choose another "
+                        "with --column"
+                    )
+                yield from _texts(values, reading.tried)
+
+
+def _texts(values: pa.Array, encodings: Sequence[str]) -> Iterator[Caption]:
+    """The texts of a column, which others than Arrow may have filled with bytes that are no UTF-8."""
+    try:
+        found = values.to_pylist()
+    except UnicodeDecodeError:
+        large = pa.types.is_large_string(values.type)
+        found = values.cast(pa.large_binary() if large else pa.binary()).to_pylist()
+    for value in found:
+        yield None if value is None else checked(value) if isinstance(value, str) else decoded(value, encodings)
 
 
 @contextlib.contextmanager
@@ -196,18 +260,21 @@ def _leaf(file: Any, url: str, column: str) -> int:
     return paths.index(column)
 
 
-def _members(entry: Entry, storage: Storage, member: str) -> Iterator[str | None]:
+def _members(entry: Entry, storage: Storage, reading: Reading) -> Iterator[Caption]:
     with contextlib.closing(_open(entry, storage, 0)) as stream:
         for sample in read_samples(stream, url=entry.url):
-            yield _caption(sample, member)
+            yield _caption(sample, reading)
 
 
-def _caption(sample: Sample, member: str) -> str | None:
-    if not member.startswith("json."):
-        text = sample.fields.get(member)
-        return None if text is None or len(text) > _MOST_BYTES else text.decode("utf-8-sig", "replace")
+def _caption(sample: Sample, reading: Reading) -> Caption:
+    if not reading.member.startswith("json."):
+        data = sample.fields.get(reading.member)
+        return None if data is None else decoded(data, (reading.encoding,))
+    text = decoded(sample.fields.get("json", b"{}"), reading.tried)
+    if isinstance(text, Unusable):
+        return text
     try:
-        value = json.loads(sample.fields.get("json", b"{}")).get(member.removeprefix("json."))
+        value = json.loads(text or "{}").get(reading.member.removeprefix("json."))
     except (ValueError, AttributeError, RecursionError):
         return None
-    return value if isinstance(value, str) else None
+    return checked(value) if isinstance(value, str) else None

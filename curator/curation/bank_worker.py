@@ -20,6 +20,7 @@ import torch
 from curator.annotators import TextEncoder
 from curator.captions.facts import normalise, text_key
 from curator.curation.bank_sources import Reading, captions, file_of
+from curator.curation.bank_text import KINDS, Unusable
 from curator.curation.leases import Leases, OpenLease
 from curator.data import Lease, Receipt
 from curator.engine.assembly import Standing
@@ -91,7 +92,8 @@ class BankWorker:
         """Embed a lease's captions and make it done: part, then receipt. Raises a verdict; then neither exists."""
         started = time.perf_counter()
         with self._leases.open(lease) as progress:
-            progress.counts.update(read=0, empty=0, duplicate=0)
+            progress.counts.update(dict.fromkeys(("read", "empty", "duplicate", *KINDS), 0))
+            first: dict[str, int] = {}
             entry = self._storage.stat(file_of(lease.shard.url))
             writer = PartWriter(
                 self._storage,
@@ -100,18 +102,19 @@ class BankWorker:
                 footer={**self.provenance, "shard_url": lease.shard.url},
             )
             try:
-                self._fill(entry, writer, progress)
+                self._fill(entry, writer, progress, first)
                 return make_done(
                     self._ledger, writer, lease, entry,
                     samples=writer.rows, reasons={}, seconds=progress.seconds, started=started,
-                    config_digest=self.provenance["config_digest"], counters={"captions": dict(progress.counts)},
+                    config_digest=self.provenance["config_digest"],
+                    counters={"captions": dict(progress.counts), "first": first},
                 )  # fmt: skip
             except BaseException:
                 writer.abort()
                 raise
 
-    def _fill(self, entry: Entry, writer: PartWriter, progress: OpenLease) -> None:
-        texts = self._kept(entry, progress)
+    def _fill(self, entry: Entry, writer: PartWriter, progress: OpenLease, first: dict[str, int]) -> None:
+        texts = self._kept(entry, progress, first)
         while block := list(islice(texts, _BLOCK_TEXTS)):
             self._leases.check(progress)
             progress.passed("read")
@@ -125,11 +128,18 @@ class BankWorker:
             progress.rows += len(block)
             progress.passed("write")
 
-    def _kept(self, entry: Entry, progress: OpenLease) -> Iterator[str]:
-        """The lease's captions, normalised, without empty ones and those that it had before."""
+    def _kept(self, entry: Entry, progress: OpenLease, first: dict[str, int]) -> Iterator[str]:
+        """The lease's captions, normalised, without empty ones and those that it had before.
+
+        ``first`` gets the number, from 1, of the first caption of each kind that is unusable.
+        """
         seen: set[bytes] = set()
         for given in captions(progress.lease.shard.url, entry, self._storage, self._settings.reading):
             progress.counts["read"] += 1
+            if isinstance(given, Unusable):
+                progress.counts[given.kind] += 1
+                first.setdefault(given.kind, progress.counts["read"])
+                continue
             text = normalise(given or "")
             key = text_key(text)
             if not text:

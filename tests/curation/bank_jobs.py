@@ -11,6 +11,7 @@ from curator.captions import BankFacts, CaptionBank
 from curator.config import Config
 from curator.curation.bank import BankPlan, BankSettings, build, build_config, wire_bank
 from curator.curation.bank_sources import Reading
+from curator.curation.bank_text import known_encoding
 from curator.engine.backends.local import LocalFleet
 from curator.engine.compose import storage_of
 from curator.engine.progress import Summary
@@ -48,7 +49,7 @@ def run(
     settings = settings or BankSettings(lease_bytes=600)
     encoder = open_encoder(config.encoder.name)
     inner = build_config(config)
-    plan = BankPlan(inner, Reading(settings.column, config.input.caption))
+    plan = BankPlan(inner, Reading(settings.column, config.input.caption, known_encoding(settings.encoding)))
     fleet = LocalFleet(lambda: wire_bank(plan, encoder, storage or storage_of(config)), in_flight=inner.run.in_flight)
     return build(config, settings, fleet=fleet, storage=storage, **options)
 

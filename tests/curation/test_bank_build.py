@@ -15,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from curator.captions import CaptionBank
+from curator.captions import index as curator_index
 from curator.cli import app
 from curator.config import Config
 from curator.curation.bank import BankSettings
@@ -49,7 +50,7 @@ def test_every_caption_once_in_order_with_its_vector(config: Config) -> None:
     expected = [*CAPTIONS, "caf\u00e9"]
     assert texts(config) == expected
     assert facts.count == len(expected) == 141
-    assert facts.captions == {"read": 83 + 52 + 43, "empty": 3, "duplicate": 83 + 52 + 43 - 3 - 141}
+    assert facts.captions == {"read": 83 + 52 + 43, "empty": 3, "duplicate": 34, "undecodable": 0, "too_long": 0}
     assert [source.rpartition("/")[2] for source in facts.sources] == ["a.txt", "b.txt.gz", "c.parquet"]
     encoder = open_encoder(config.encoder.name)
     assert (facts.encoder_digest, facts.precision, facts.dim) == (encoder.digest, "float32", encoder.dim)
@@ -158,13 +159,80 @@ def test_what_cannot_begin_says_why(config: Config, tmp_path: Path) -> None:
             run(Config.model_validate({**config.model_dump(), **sections}), settings)
 
     refused("no input", input={"urls": []})
-    refused("index 'flat' is not known; use ivf, hnsw, pq", BankSettings(index="flat"))
-    (tmp_path / "empty.txt").write_text("\n \n")
-    refused("holds no caption", input={"urls": [str(tmp_path / "empty.txt")]})
+    refused("index 'flat' is not known; use ivf, hnsw, pq, none", BankSettings(index="flat"))
+    refused("encoding 'klingon' is not known", BankSettings(encoding="klingon"))
+    refused(r"c\.parquet: has no column 'title', it has caption; choose one with --column", BankSettings("title"))
     built(config)
     refused("begun with another configuration", input={**config.input.model_dump(), "caption": "json.title"})
     other = save_tiny(tmp_path / "other", seed=1)
     refused("encoder.name was", encoder={**config.encoder.model_dump(), "name": f"local-dir:{other}"})
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", r"\(0 read, 0 empty, 0 duplicate\); name the column"),
+        (b"\n \n", r"\(2 read, 2 empty, 0 duplicate\); name the column of Parquet files with --column"),
+        (b"\n\xe9\n", r"1 not in the encoding \(the first: .*x\.txt line 2\)\); give the encoding .* --encoding"),
+        (b"x" * (2**20 + 1), r"1 longer than 1 MiB \(the first: .*x\.txt line 1\)\); give texts with a caption a line"),
+    ],
+)
+def test_an_input_without_a_caption_says_what_was_there(
+    tmp_path: Path, tiny_encoder_dir: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / "x.txt").write_bytes(content)
+    config = bank_config(tmp_path / "x.txt", tiny_encoder_dir, tmp_path / "bank", tmp_path / "cache")
+    with pytest.raises(ConfigError, match=f"bank: the input holds no caption .*{told}"):
+        built(config)
+
+
+def test_what_is_no_text_is_counted_and_placed(
+    tmp_path: Path, tiny_encoder_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [f"a dog, number {n}".encode() for n in range(100)]
+    lines[70] = lines[90] = b"caf\xe9 au lait"
+    (tmp_path / "x.txt").write_bytes(b"\n".join(lines))
+    config = bank_config(tmp_path / "x.txt", tiny_encoder_dir, tmp_path / "bank", tmp_path / "cache")
+    facts = built(config, BankSettings(lease_bytes=200))
+    place = f"{tmp_path}/x.txt line 71"
+    assert (facts.count, facts.captions["undecodable"], facts.first_left_out) == (98, 2, {"undecodable": place})
+    assert f"2 not in the encoding (the first: {place})" in caplog.text
+    assert "build again into another --output with --encoding" in caplog.text
+    assert f"2 not in the encoding (the first: {place})" in CliRunner().invoke(
+        app, ["bank", "show", config.output.url]
+    ).stdout.replace("\n", "")
+    assert not any("\ufffd" in text for text in texts(config))
+    with pytest.raises(ConfigError, match=r"reading\.encoding was 'utf-8', is 'cp1252'"):
+        built(config, BankSettings(lease_bytes=200, encoding="cp1252"))
+    other = bank_config(tmp_path / "x.txt", tiny_encoder_dir, tmp_path / "other", tmp_path / "cache")
+    assert built(other, BankSettings(encoding="cp1252")).count == 99
+    assert "caf\u00e9 au lait" in texts(other)
+
+
+def test_a_bank_that_is_built_again_keeps_its_index(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    first = built(config, BankSettings(index="hnsw", lease_bytes=600))
+    assert first.index is not None
+    assert built(config) == first
+    (tmp_path / "captions" / "d.txt").write_text("a new caption\n")
+    grown = built(config)
+    assert grown.count == first.count + 1
+    assert grown.index is not None
+    assert grown.index.kind == "hnsw"
+    files = {path.name for path in Path(config.output.url).iterdir() if path.is_file()}
+    assert files == {"bank.json", *(file.name for file in grown.files)}
+    with monkeypatch.context() as patch:
+        patch.setattr(curator_index, "_loaded", _no_faiss)
+        with pytest.raises(ConfigError, match=r"pip install 'curator\[faiss\]'.*; --index none drops that index"):
+            built(config)
+        assert built(config, BankSettings(index="none", lease_bytes=600)).index is None, "and needs no FAISS"
+    assert built(config).index is None
+
+
+def _no_faiss() -> None:
+    raise ImportError
 
 
 def test_the_commands(config: Config, tmp_path: Path, tiny_encoder_dir: Path) -> None:
@@ -180,7 +248,7 @@ def test_the_commands(config: Config, tmp_path: Path, tiny_encoder_dir: Path) ->
     assert json.loads(made.stdout)["status"] == "complete"
     shown = runner.invoke(app, ["bank", "show", str(tmp_path / "b")]).stdout
     assert f"141 captions x {open_encoder(encoder).dim} dimensions" in shown
-    assert "178 read, 3 empty, 34 duplicates" in shown
+    assert "178 read, 3 empty, 34 duplicate\n" in shown
     assert "none: search is exact" in shown
     facts = json.loads(runner.invoke(app, ["bank", "show", str(tmp_path / "b"), "--json"]).stdout)
     assert facts["count"] == 141
