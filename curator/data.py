@@ -110,6 +110,11 @@ class Embeddings:
     patches: Tensor | None = None
     further: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def captioned(self) -> list[tuple[int, str]]:
+        """The captions that there are, with their rows."""
+        return [(row, caption) for row, caption in enumerate(self.captions) if caption]
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpec:

@@ -204,12 +204,12 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Make a head's file of a published one; no code in it is run."""
+    from curator.options import file_bytes
     from curator.scores import layouts
-    from curator.scores.files import read_bytes
     from curator.scores.head_files import write_head
 
     storage = storage_from(config, overrides)
-    head = layouts.convert(read_bytes(storage, source, "head convert"), source, layout, encoder_digest=encoder_digest)
+    head = layouts.convert(file_bytes(source, storage, "head convert:"), source, layout, encoder_digest=encoder_digest)
     storage.write(output, write_head(head))
     _show_head({**head.card, "for": head.encoder, "encoder_digest": head.encoder_digest}, output, as_json=as_json)
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings
-from curator.errors import ConfigError
-from curator.scores.files import flat, option, place_of
+from curator.options import fault, flag, number, texts
 from curator.scores.language import LanguageDetector
 from curator.storage.base import Storage
 
@@ -25,17 +24,14 @@ class CaptionStats(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        place = place_of(spec)
-        option(spec, "language", bool, True)
-        score = option(spec, "min_language_score", (int, float), 0.0)
-        if not 0 <= score <= 1:
-            raise ConfigError(f"{place}: option 'min_language_score' is {score}; it is a probability")
+        flag(spec, "language", default=True)
+        number(spec, "min_language_score", 0.0, low=0.0, high=1.0)
         if spec.options.get("languages") is None:
             return spec
         try:
             _detector(spec)
         except ValueError as error:
-            raise ConfigError(f"{place}: option 'languages': {error}; give codes such as en, de, zh") from error
+            raise fault(spec, f"languages: {error}; give codes such as en, de, zh") from error
         return spec
 
     @classmethod
@@ -61,7 +57,7 @@ class CaptionStats(Annotator):
         n = len(embeddings.captions)
         chars, words = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
         languages: list[str | None] = [None] * n
-        for row, caption in flat(embeddings.captions):
+        for row, caption in embeddings.captioned:
             chars[row], words[row] = len(caption), len(caption.split())
             if self._detect is not None:
                 languages[row] = self._detect(caption)
@@ -74,5 +70,5 @@ class CaptionStats(Annotator):
 def _detector(spec: AnnotatorSpec) -> LanguageDetector | None:
     if not spec.options.get("language", True):
         return None
-    languages = option(spec, "languages", (list, tuple))
-    return LanguageDetector(languages, float(spec.options.get("min_language_score", 0.0)), place_of(spec))
+    languages = None if spec.options.get("languages") is None else texts(spec, "languages", ())
+    return LanguageDetector(languages, number(spec, "min_language_score", 0.0), spec.place)

@@ -11,9 +11,8 @@ import numpy as np
 
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels
-from curator.errors import ConfigError
 from curator.kernels.nouns import unwrapped
-from curator.scores.files import flat, json_of, option, optional_package, place_of, read_bytes, text_of
+from curator.options import content, fault, json_of, package, text, whole
 from curator.scores.noun_table import shipped_nouns
 from curator.storage.base import Storage
 
@@ -28,8 +27,8 @@ class NounFinder:
     """
 
     def __init__(self, place: str = "catlip") -> None:
-        self._words: Any = optional_package("nltk.tokenize.destructive", "scores", place).NLTKWordTokenizer()
-        self._fix: Any = optional_package("ftfy", "scores", place).fix_text
+        self._words: Any = package("nltk.tokenize.destructive", "scores", place).NLTKWordTokenizer()
+        self._fix: Any = package("ftfy", "scores", place).fix_text
         self._classes = shipped_nouns().classes
 
     def __call__(self, caption: str) -> dict[str, str]:
@@ -51,19 +50,16 @@ class CatLip(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        place, url = place_of(spec), option(spec, "vocabulary", str)
-        size = option(spec, "vocabulary_size", int)
+        url, size = text(spec, "vocabulary", None), whole(spec, "vocabulary_size", None)
         if url is None:
             if size is not None:
-                raise ConfigError(f"{place}: option 'vocabulary_size' needs a 'vocabulary' that it is the size of")
+                raise fault(spec, "vocabulary_size needs a vocabulary that it is the size of")
             return spec
-        if size is not None and size < 1:
-            raise ConfigError(f"{place}: option 'vocabulary_size' is {size}; it must be positive")
-        found = json_of(text_of(read_bytes(storage, url, place), place, url), place, url)
+        found = json_of(spec, "vocabulary", content(spec, "vocabulary", storage))
         if isinstance(found, Mapping):
             found = sorted(found, key=lambda key: (-found[key], key))
         if not isinstance(found, list) or not found or not all(isinstance(each, str) for each in found):
-            raise ConfigError(f"{place}: {url}: must be a JSON list of classes, or an object class -> count")
+            raise fault(spec, f"vocabulary {url} must be a JSON list of classes, or an object class -> count")
         options = {key: value for key, value in spec.options.items() if key != "vocabulary_size"}
         return replace(spec, options={**options, "vocabulary": tuple(found[:size])})
 
@@ -75,7 +71,7 @@ class CatLip(Annotator):
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> CatLip:
         found = cls(spec, means.encoder)
-        found._find = NounFinder(place_of(spec))
+        found._find = NounFinder(spec.place)
         vocabulary: Sequence[str] | None = spec.options.get("vocabulary")
         found._kept = None if vocabulary is None else frozenset(vocabulary)
         return found
@@ -85,7 +81,7 @@ class CatLip(Annotator):
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         rows: list[dict[str, str]] = [{} for _ in embeddings.captions]
-        for row, caption in flat(embeddings.captions):
+        for row, caption in embeddings.captioned:
             found = self._find(caption)
             rows[row] = {key: noun for key, noun in found.items() if self._kept is None or key in self._kept}
         return {self.name: unscored(rows)}

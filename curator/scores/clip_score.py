@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from curator.annotators import Annotator, AnnotatorSpec, Means, TextVectors
 from curator.data import ColumnSpec, ColumnValues, Embeddings
-from curator.errors import ConfigError
-from curator.scores.files import flat, option, place_of
+from curator.options import fault, numbers
 from curator.scores.language import LanguageDetector
 from curator.storage.base import Storage
 
@@ -30,21 +29,16 @@ class ClipScore(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        place, thresholds = place_of(spec), option(spec, "thresholds", dict)
-        if thresholds is None:
+        if spec.options.get("thresholds") is None:
             return spec
-        for language, value in thresholds.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"{place}: threshold of {language!r} is {value!r}; it must be a cosine such as 0.28")
+        thresholds = numbers(spec, "thresholds")
         if OTHER not in thresholds:
-            raise ConfigError(
-                f"{place}: thresholds lack {OTHER!r}, the one for captions in none of the languages named"
-            )
+            raise fault(spec, f"thresholds lack {OTHER!r}, the one for captions in none of the languages named")
         if len(thresholds) > 1:
             try:
-                LanguageDetector([key for key in thresholds if key != OTHER], place=place)
+                LanguageDetector([key for key in thresholds if key != OTHER], place=spec.place)
             except ValueError as error:
-                raise ConfigError(f"{place}: thresholds: {error}; give codes such as en, de, zh") from error
+                raise fault(spec, f"thresholds: {error}; give codes such as en, de, zh") from error
         return spec
 
     @classmethod
@@ -61,7 +55,7 @@ class ClipScore(Annotator):
         found = cls(spec, means.encoder)
         found._texts = means.texts
         found._thresholds = spec.options.get("thresholds")
-        found._detect = LanguageDetector(place=place_of(spec)) if len(found._thresholds or {}) > 1 else None
+        found._detect = LanguageDetector(place=spec.place) if len(found._thresholds or {}) > 1 else None
         return found
 
     _texts: TextVectors
@@ -84,7 +78,7 @@ class ClipScore(Annotator):
 def pair_cosines(embeddings: Embeddings, texts: TextVectors) -> NDArray[np.float32]:
     """Cosine of each image with its caption [B]; NaN where there is none."""
     cosines = np.full(len(embeddings.captions), np.nan, np.float32)
-    present = flat(embeddings.captions)
+    present = embeddings.captioned
     if present:
         rows = [row for row, _ in present]
         captions = texts([caption for _, caption in present])

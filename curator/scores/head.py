@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,7 @@ from numpy.typing import NDArray
 from curator.annotators import Annotator, AnnotatorSpec, DeviceEncoder, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings
 from curator.errors import ConfigError
-from curator.scores.files import (
-    digest_of_bytes,
-    option,
-    optional_package,
-    place_of,
-    read_bytes,
-    read_same,
-    required,
-)
+from curator.options import content, fault, named, number, package, text, unchanged, whole
 from curator.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -45,28 +38,28 @@ class ScoreHead(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        place = place_of(spec)
-        url = required(spec, "file", "a head: safetensors, onnx, or builtin:photo")
-        data = _builtin(url, place) if url.startswith(BUILTIN) else read_bytes(storage, url, place)
-        option(spec, "threshold", (int, float))
-        option(spec, "encoder_digest", str)
-        index = option(spec, "output", int, 0)
+        place = spec.place
+        url = named(spec, "file", "a head: safetensors, onnx, or builtin:photo")
+        data = _content(spec, storage)
+        number(spec, "threshold", None)
+        index = whole(spec, "output", 0, low=0)
         if url.lower().endswith(".onnx"):
             stated, columns = _OnnxModel(data, index, place).encoder_digest, {"": "Score of an ONNX head"}
         else:
             from curator.scores.head_files import read_head
 
             if "output" in spec.options:
-                raise ConfigError(f"{place}: option 'output' is for ONNX; a safetensors head names its columns itself")
+                raise fault(spec, "output is for ONNX; a safetensors head names its columns itself")
             head = read_head(data, f"{place}: {url}")
             stated, columns = head.encoder_digest, {suffix: text for suffix, (_, text) in head.columns.items()}
-        bound = spec.options.get("encoder_digest") or stated
+        bound = text(spec, "encoder_digest", stated)
         if not bound:
-            raise ConfigError(
-                f"{place}: {url}: does not say whose embeddings it is for; give option encoder_digest "
-                "(`curator status RUN --json` names that of a run), or 'any' to take the risk"
+            raise fault(
+                spec,
+                f"{url} does not say whose embeddings it is for; give option encoder_digest "
+                "(`curator status RUN --json` names that of a run), or 'any' to take the risk",
             )
-        found = {"file_digest": digest_of_bytes(data), "encoder_digest": bound, "columns": columns}
+        found = {"file_digest": hashlib.sha256(data).hexdigest(), "encoder_digest": bound, "columns": columns}
         return replace(spec, options={**spec.options, **found})
 
     @classmethod
@@ -82,11 +75,9 @@ class ScoreHead(Annotator):
 
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> ScoreHead:
-        place, url = place_of(spec), spec.options["file"]
-        if url.startswith(BUILTIN):
-            data = _builtin(url, place)
-        else:
-            data = read_same(means.storage, url, spec.options["file_digest"], place)
+        place, url = spec.place, spec.options["file"]
+        data = _content(spec, means.storage)
+        unchanged(spec, "file", hashlib.sha256(data).hexdigest())
         bound = spec.options["encoder_digest"]
         if bound not in (ANY, means.encoder.digest):
             raise ConfigError(
@@ -109,9 +100,9 @@ class ScoreHead(Annotator):
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         scores = self._score(embeddings.vectors)
         values: dict[str, ColumnValues] = {}
-        for number, column in enumerate(self.columns):
+        for place, column in enumerate(self.columns):
             if column.kind == "score":
-                values[column.name] = scores[:, number]
+                values[column.name] = scores[:, place]
             else:
                 threshold = float(column.description.rsplit(" ", 1)[-1])
                 values[column.name] = scores[:, 0] >= np.float32(threshold)
@@ -122,11 +113,15 @@ def _name(name: str, suffix: str) -> str:
     return f"{name}_{suffix}" if suffix else name
 
 
-def _builtin(url: str, place: str) -> bytes:
+def _content(spec: AnnotatorSpec, storage: Storage) -> bytes:
+    """The head's file, wherever it is."""
+    url = spec.options["file"]
+    if not url.startswith(BUILTIN):
+        return content(spec, "file", storage)
     path = _FOLDER / f"{url.removeprefix(BUILTIN)}.safetensors"
     if path.parent != _FOLDER or not path.is_file():
         names = ", ".join(sorted(BUILTIN + each.stem for each in _FOLDER.glob("*.safetensors")))
-        raise ConfigError(f"{place}: {url} does not come with Curator; there are {names}")
+        raise fault(spec, f"{url} does not come with Curator; there are {names}")
     return path.read_bytes()
 
 
@@ -154,7 +149,7 @@ class _OnnxModel:
     """An ONNX model on the CPU: scores float32 [B, 1]. ``encoder_digest`` is what its own metadata states, or ''."""
 
     def __init__(self, data: bytes, index: int, place: str) -> None:
-        runtime: Any = optional_package("onnxruntime", "onnx", place)
+        runtime: Any = package("onnxruntime", "onnx", place)
         settings = runtime.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = 3

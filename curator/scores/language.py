@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from curator.scores.files import optional_package
+from curator.options import package
 
 SEEN_CHARS = 1000
 """So much of a caption is looked at: enough for certainty, and a bound on what a long one costs."""
@@ -24,7 +24,7 @@ class LanguageDetector:
 
     def __init__(self, languages: Sequence[str] | None = None, min_score: float = 0.0, place: str = "language") -> None:
         """Only ``languages``, if given. ValueError where one is not known; ConfigError without the package."""
-        module: Any = optional_package("py3langid.langid", "scores", place)
+        module: Any = package("py3langid.langid", "scores", place)
         self._identifier = copy.copy(_shipped_model(module))
         if languages is not None:
             self._identifier.set_languages(list(languages))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,19 +13,8 @@ import numpy as np
 
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings
-from curator.errors import ConfigError
 from curator.kernels.metaclip import entry_probabilities, keep_probability, spaced
-from curator.scores.files import (
-    counts_of,
-    digest_of_bytes,
-    flat,
-    option,
-    place_of,
-    read_bytes,
-    read_same,
-    required,
-    texts_of,
-)
+from curator.options import content, decoded, fault, json_of, named, number, text, unchanged
 from curator.storage.base import Storage
 
 DEFAULT_T = 20_000
@@ -44,8 +34,8 @@ class EntryMatcher:
         self._trie = marisa_trie.Trie(keys)
         self._longest = max(map(len, keys), default=0)
         self._numbers = np.zeros(len(keys), np.int64)
-        for key, number in keys.items():
-            self._numbers[self._trie[key]] = number
+        for key, place in keys.items():
+            self._numbers[self._trie[key]] = place
 
     def __call__(self, text: str) -> list[int]:
         """The entries that the text has, by their numbers, each once and in the order of the entries."""
@@ -71,19 +61,17 @@ class MetaClip(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        place = place_of(spec)
-        url = required(spec, "metadata", "a file with an entry a line, or a JSON list of entries")
-        data = read_bytes(storage, url, place)
-        entries = texts_of(data, place, url)
-        options = {**spec.options, "metadata_digest": digest_of_bytes(data)}
-        if option(spec, "t", (int, float), DEFAULT_T) <= 0:
-            raise ConfigError(f"{place}: option 't' is {spec.options['t']}; it must be positive")
-        counts_url = option(spec, "counts", str)
-        if counts_url:
-            counts = read_bytes(storage, counts_url, place)
-            if not counts_of(counts, place, counts_url).keys() & set(entries):
-                raise ConfigError(f"{place}: {counts_url}: counts no entry of {url}; give the counts of that metadata")
-            options["counts_digest"] = digest_of_bytes(counts)
+        url = named(spec, "metadata", "a file with an entry a line, or a JSON list of entries")
+        data = content(spec, "metadata", storage)
+        entries = _entries_of(spec, data)
+        options = {**spec.options, "metadata_digest": _digest(data)}
+        number(spec, "t", DEFAULT_T, low=1.0)
+        counts_url = text(spec, "counts", None)
+        if counts_url is not None:
+            data = content(spec, "counts", storage)
+            if not _counts_of(spec, data).keys() & set(entries):
+                raise fault(spec, f"counts {counts_url} has no entry of {url}; give the counts of that metadata")
+            options["counts_digest"] = _digest(data)
         return replace(spec, options=options)
 
     @classmethod
@@ -96,16 +84,13 @@ class MetaClip(Annotator):
 
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> MetaClip:
-        place, options = place_of(spec), spec.options
-        data = read_same(means.storage, options["metadata"], options["metadata_digest"], place)
         found = cls(spec, means.encoder)
-        found._entries = texts_of(data, place, options["metadata"])
+        found._entries = _entries_of(spec, _same(spec, "metadata", means.storage))
         found._match = EntryMatcher(found._entries)
-        if options.get("counts"):
-            data = read_same(means.storage, options["counts"], options["counts_digest"], place)
-            counts = counts_of(data, place, options["counts"])
+        if spec.options.get("counts"):
+            counts = _counts_of(spec, _same(spec, "counts", means.storage))
             known = [counts.get(entry, 0) for entry in found._entries]
-            found._probabilities = entry_probabilities(known, options.get("t", DEFAULT_T))
+            found._probabilities = entry_probabilities(known, spec.options.get("t", DEFAULT_T))
         return found
 
     _entries: list[str]
@@ -114,10 +99,44 @@ class MetaClip(Annotator):
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         matches: list[list[int]] = [[] for _ in embeddings.captions]
-        for row, caption in flat(embeddings.captions):
+        for row, caption in embeddings.captioned:
             matches[row] = self._match(caption)
         values: dict[str, ColumnValues] = {self.name: [[self._entries[n] for n in row] for row in matches]}
         if self._probabilities is not None:
             kept = [keep_probability(self._probabilities[row]) for row in matches]
             values[f"{self.name}_probability"] = np.array(kept, np.float32)
         return values
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _same(spec: AnnotatorSpec, key: str, storage: Storage) -> bytes:
+    """The option's file again, in a worker. ConfigError where it is no longer what the driver saw."""
+    data = content(spec, key, storage)
+    unchanged(spec, key, _digest(data))
+    return data
+
+
+def _entries_of(spec: AnnotatorSpec, data: bytes) -> list[str]:
+    """The entries: a JSON list, or one a line. Nothing is stripped but the line's end, and empty ones are left out."""
+    if spec.options["metadata"].lower().endswith(".json"):
+        found = json_of(spec, "metadata", data)
+        entries = list(found) if isinstance(found, Mapping) else found
+    else:
+        entries = [line.removesuffix("\r") for line in decoded(spec, "metadata", data).split("\n")]
+    if not isinstance(entries, list) or not all(isinstance(each, str) for each in entries):
+        raise fault(spec, f"metadata {spec.options['metadata']} must hold a list of texts")
+    kept = list(dict.fromkeys(each for each in entries if each.strip()))
+    if not kept:
+        raise fault(spec, f"metadata {spec.options['metadata']} holds no text")
+    return kept
+
+
+def _counts_of(spec: AnnotatorSpec, data: bytes) -> dict[str, int]:
+    """Counts by entry, in the file's order."""
+    found = json_of(spec, "counts", data)
+    if not isinstance(found, dict) or not all(type(count) is int and count >= 0 for count in found.values()):
+        raise fault(spec, f"counts {spec.options['counts']} must be a JSON object that gives every entry its count")
+    return found

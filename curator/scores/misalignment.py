@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from curator.annotators import Annotator, AnnotatorSpec, Means, TextVectors
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels
-from curator.errors import ConfigError
 from curator.kernels.misalignment import content_words, leave_one_out, penalised, without
-from curator.scores.files import flat, option, place_of
+from curator.options import number, whole
 from curator.storage.base import Storage
 
 MAX_WORDS = 16
@@ -29,10 +28,8 @@ class Misalignment(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        if option(spec, "threshold", (int, float), 0.0) > 0:
-            raise ConfigError(f"{place_of(spec)}: option 'threshold' is a negative share, or 0")
-        if option(spec, "max_words", int, MAX_WORDS) < 1:
-            raise ConfigError(f"{place_of(spec)}: option 'max_words' must be positive")
+        number(spec, "threshold", 0.0, high=0.0)
+        whole(spec, "max_words", MAX_WORDS)
         return spec
 
     @classmethod
@@ -45,8 +42,8 @@ class Misalignment(Annotator):
     def open(cls, spec: AnnotatorSpec, means: Means) -> Misalignment:
         found = cls(spec, means.encoder)
         found._texts = means.texts
-        found._threshold = float(spec.options.get("threshold", 0.0))
-        found._max_words = spec.options.get("max_words", MAX_WORDS)
+        found._threshold = number(spec, "threshold", 0.0)
+        found._max_words = whole(spec, "max_words", MAX_WORDS)
         return found
 
     _texts: TextVectors
@@ -57,7 +54,7 @@ class Misalignment(Annotator):
         n = len(embeddings.captions)
         scores = np.full(n, np.nan, np.float32)
         found: list[list[tuple[str, float]]] = [[] for _ in range(n)]
-        for row, caption in flat(embeddings.captions):
+        for row, caption in embeddings.captioned:
             words = content_words(caption, self._max_words)
             cosines = self._cosines(embeddings, row, [caption, *(without(caption, word) for word in words)])
             shares = leave_one_out(float(cosines[0]), cosines[1:].tolist())

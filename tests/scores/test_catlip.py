@@ -81,7 +81,7 @@ def test_columns_and_a_vocabulary() -> None:
     kept = open_score("catlip", storage=storage, vocabulary="memory://c/counts.json", vocabulary_size=2)
     rows = rows_of(kept(images(["a dog and a house", None, "cat house"]))["it"])
     assert [[noun for _, noun, _ in row] for row in rows] == [["dog", "house"], [], ["house"]]
-    with pytest.raises(ConfigError, match="needs a 'vocabulary'"):
+    with pytest.raises(ConfigError, match="vocabulary_size needs a vocabulary"):
         open_score("catlip", vocabulary_size=2)
     storage.write("memory://c/bad.json", b"3")
     with pytest.raises(ConfigError, match="must be a JSON list"):

@@ -207,7 +207,7 @@ def test_files_that_are_no_heads_say_why() -> None:
     for url, message in [
         ("memory://h/plain.safetensors", "curator head convert"),
         ("memory://h/junk.safetensors", "is not a safetensors file"),
-        ("memory://h/none.safetensors", "cannot be read"),
+        ("memory://h/none.safetensors", "does not exist"),
         ("builtin:none", "does not come with Curator"),
     ]:
         with pytest.raises(ConfigError, match=message):

@@ -106,13 +106,13 @@ def test_what_cannot_be_read_says_why() -> None:
     storage.write("memory://m/empty.txt", b"\n")
     good = "memory://m/entries.json"
     for options, message in [
-        ({}, "option 'metadata' is missing"),
-        ({"metadata": 5}, "must be str"),
-        ({"metadata": "memory://m/none"}, "cannot be read"),
+        ({}, "needs the option metadata"),
+        ({"metadata": 5}, "metadata is 5; it must be text"),
+        ({"metadata": "memory://m/none"}, "metadata memory://m/none does not exist"),
         ({"metadata": "memory://m/empty.txt"}, "holds no text"),
-        ({"metadata": good, "counts": "memory://m/other.json"}, "counts no entry of"),
+        ({"metadata": good, "counts": "memory://m/other.json"}, "has no entry of"),
         ({"metadata": good, "counts": good}, "must be a JSON object"),
-        ({"metadata": good, "t": 0}, "must be positive"),
+        ({"metadata": good, "t": 0}, "t is 0; it must be a number of at least 1"),
         ({"metdata": good}, "did you mean metadata"),
     ]:
         with pytest.raises(ConfigError, match=message):

@@ -33,7 +33,7 @@ def test_clip_score_by_language() -> None:
     assert one(images(CAPTIONS, vectors=vectors))["it_kept"].tolist() == [True, False, True, False, True]
     for thresholds, message in [
         ({"en": 0.3}, "lack 'other'"),
-        ({"other": "high"}, "must be a cosine"),
+        ({"other": "high"}, "thresholds of 'other' is 'high'; it must be a number"),
         ({"klingon": 0.3, "other": 0.2}, "give codes such as en"),
     ]:
         with pytest.raises(ConfigError, match=message):
@@ -55,7 +55,7 @@ def test_caption_statistics() -> None:
     assert unsure(images(["dog"]))["it_language"] == [None]
     with pytest.raises(ConfigError, match="Unknown language"):
         open_score("caption_stats", languages=["klingon"])
-    with pytest.raises(ConfigError, match="is a probability"):
+    with pytest.raises(ConfigError, match="min_language_score is 2; it must be a number from 0 to 1"):
         open_score("caption_stats", min_language_score=2)
 
 
@@ -108,9 +108,9 @@ def test_words_that_the_image_speaks_against() -> None:
     none = open_score("misalignment")(images([None, "", "the"]))
     assert none["it"].counts.tolist() == [0, 0, 0]
     assert np.isnan(none["it_score"][:2]).all()
-    with pytest.raises(ConfigError, match="negative share"):
+    with pytest.raises(ConfigError, match=r"threshold is 0\.1; it must be a number of at most 0"):
         open_score("misalignment", threshold=0.1)
-    with pytest.raises(ConfigError, match="must be positive"):
+    with pytest.raises(ConfigError, match="max_words is 0; it must be a whole number of at least 1"):
         open_score("misalignment", max_words=0)
 
 
