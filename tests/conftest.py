@@ -1,4 +1,4 @@
-"""What every test of every room shares: few threads, a cache of its own, no network, and one tiny encoder."""
+"""What every test of every room shares: the same environment and draws everywhere, no network, one tiny encoder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# What the shell, the CI service or the cloud account that tests happen to run in may say, and a program would heed.
+_FOREIGN_PREFIXES = ("AWS_", "CURATOR_", "HF_", "OPENAI_", "OTEL_", "RAY_")
+_FOREIGN = {
+    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS", "LINES", "TERMINAL_WIDTH", "NO_COLOR",
+    "FORCE_COLOR", "PY_COLORS", "CLICOLOR", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "PYTHONWARNINGS", "SOURCE_DATE_EPOCH",
+}  # fmt: skip
+for _name in list(os.environ):
+    if _name.upper().startswith(_FOREIGN_PREFIXES) or _name.upper() in _FOREIGN:
+        del os.environ[_name]
 
 # Read by torch, Arrow and Hugging Face when they are imported, so before any test module is.
 _CACHE = tempfile.mkdtemp(prefix="curator-tests-")
@@ -20,6 +31,12 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     XDG_CACHE_HOME=_CACHE,
 )
+
+# The same examples in every run, however slow the machine: `pytest --hypothesis-profile=default` looks for others.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 def pytest_unconfigure() -> None:
