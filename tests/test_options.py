@@ -42,7 +42,7 @@ def given(value: Any) -> Options:
         (
             lambda asked: read.numbers(asked, "key", high=1),
             {"cat": 2},
-            "key of 'cat' is 2; it must be a number of at m",
+            "key of 'cat' is 2; it must be a number",
         ),
     ],
 )
