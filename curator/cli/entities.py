@@ -167,6 +167,10 @@ def calibrate(
     gazetteer_url: Annotated[str, typer.Option("--gazetteer", help="Of the tags: path or url")],
     quantile: Annotated[float, typer.Option(min=0, max=1, help="Of foreign mentions that shall not pass")] = 0.9,
     rows: Annotated[int, typer.Option(min=2, help="Rows with captions to look at")] = 20_000,
+    descriptions: Annotated[
+        bool,
+        typer.Option("--descriptions", help="As with descriptions = true: names and descriptions, not names alone"),
+    ] = False,
     config: ConfigPath = None,
     overrides: Overrides = None,
 ) -> None:
@@ -175,7 +179,13 @@ def calibrate(
 
     encoder = _encoder(run, config, overrides)
     found = measure(
-        run.rstrip("/"), gazetteer_url, storage_from(config, overrides), encoder, quantile=quantile, rows=rows
+        run.rstrip("/"),
+        gazetteer_url,
+        storage_from(config, overrides),
+        encoder,
+        quantile=quantile,
+        rows=rows,
+        descriptions=descriptions,
     )
     console.print(
         f"threshold = {found.threshold:.4f}: {1 - quantile:.1%} of {len(found.foreign)} foreign mentions pass, and "

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
 from curator.entities.gazetteer import Gazetteer
-from curator.entities.linking import EntityTexts, entity_bank, gazetteer_digest, open_gazetteer
+from curator.entities.linking import gazetteer_digest, open_gazetteer
 from curator.entities.matching import Matcher
 from curator.entities.ner import open_ner
+from curator.entities.vectors import EntityVectors
 from curator.options import choice, fault, flag, number, text, whole
 from curator.storage.base import Storage
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _THRESHOLDS = Path(__file__).with_name("thresholds.json")
 _CAPTION, _NER = "caption", "ner"
@@ -60,31 +58,27 @@ class MofiAnnotator(Annotator):
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
-        _Settings.of(spec)
-        return replace(spec, options={**spec.options, "gazetteer_digest": gazetteer_digest(spec, storage)})
+        known = {"descriptions": Settings.of(spec).descriptions, "gazetteer_digest": gazetteer_digest(spec, storage)}
+        return replace(spec, options={**spec.options, **known})
 
     @classmethod
     def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
         tags = ColumnSpec(
             spec.name, "entities", "Entities that the caption mentions and the image shows; score: their cosine"
         )
-        if not _Settings.of(spec).mentions:
+        if not Settings.of(spec).mentions:
             return (tags,)
         what = "All entities that the caption mentions, whatever the image shows; score: their cosine"
         return (tags, ColumnSpec(f"{spec.name}_mentions", "entities", what))
 
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> MofiAnnotator:
-        gazetteer = open_gazetteer(spec, means)
-        settings = _Settings.of(spec)
-        bank = entity_bank(gazetteer, settings.descriptions, means).vectors if settings.bank else None
-        return cls(spec, means, gazetteer, bank)
+        return cls(spec, means, open_gazetteer(spec, means))
 
-    def __init__(self, spec: AnnotatorSpec, means: Means, gazetteer: Gazetteer, bank: Tensor | None = None) -> None:
-        """``bank`` has the vectors of all entities of the gazetteer; None takes them from the run's cache of texts."""
-        settings = _Settings.of(spec)
+    def __init__(self, spec: AnnotatorSpec, means: Means, gazetteer: Gazetteer) -> None:
+        settings = Settings.of(spec)
         if settings.threshold is None:
-            settings = replace(settings, threshold=default_threshold(spec, means.encoder.digest, settings.keep))
+            settings = replace(settings, threshold=default_threshold(spec, means.encoder.digest, settings))
         spec = replace(spec, options={**spec.options, "threshold": settings.threshold})
         super().__init__(spec, means.encoder)
         self._settings = settings
@@ -92,8 +86,10 @@ class MofiAnnotator(Annotator):
         self._gazetteer = gazetteer
         self._match = Matcher(gazetteer)
         self._ner = None if settings.ner is None else open_ner(settings.ner)
-        bank = None if bank is None else bank.to(means.encoder.device)
-        self._vectors = EntityTexts(gazetteer, means.texts, descriptions=settings.descriptions, bank=bank)
+        self._vectors = EntityVectors(gazetteer, means, descriptions=settings.descriptions)
+        if settings.bank:
+            self._vectors.fill()
+        self._texts = means.texts
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         rows = len(embeddings.captions)
@@ -145,7 +141,9 @@ class MofiAnnotator(Annotator):
             if entity == _UNKNOWN
         ]
         names = {name: len(known) + place for place, name in enumerate(dict.fromkeys(unknown))}
-        vectors = self._vectors(list(known), list(names))
+        vectors = self._vectors(list(known))
+        if names:
+            vectors = torch.cat([vectors, self._texts(list(names))])
         images = embeddings.vectors
         owners = torch.tensor(found.owner, device=images.device)
         rows = torch.tensor([found.mentions[mention][0] for mention in found.owner], device=images.device)
@@ -153,7 +151,8 @@ class MofiAnnotator(Annotator):
             names[found.mentions[mention][1]] if entity == _UNKNOWN else known[entity]
             for mention, entity in zip(found.owner, found.entity, strict=True)
         ]
-        cosines = (images.float() @ vectors.T)[rows, torch.tensor(places, device=images.device)]
+        # Pair by pair: a product of matrices is rounded in another way in every batch.
+        cosines = (images.float()[rows] * vectors[torch.tensor(places, device=images.device)]).sum(dim=1)
         shares = torch.tensor(found.share, device=images.device)
         winners = likeliest(shares, cosines, owners, len(found.mentions), self._beta)
         chosen = [found.entity[winner] for winner in winners.tolist()]
@@ -177,7 +176,9 @@ class MofiAnnotator(Annotator):
 
 
 @dataclass(frozen=True, slots=True)
-class _Settings:
+class Settings:
+    """The options of one annotator, read; ``threshold`` and ``beta`` may be left to the encoder."""
+
     threshold: float | None
     keep: str
     beta: float | None
@@ -190,12 +191,12 @@ class _Settings:
     bank: bool
 
     @classmethod
-    def of(cls, spec: AnnotatorSpec) -> _Settings:
+    def of(cls, spec: AnnotatorSpec) -> Settings:
         return cls(
             threshold=number(spec, "threshold", None, low=-1.0, high=1.0),
             keep=choice(spec, "keep", "all", ("all", "best")),
             beta=number(spec, "beta", None, low=0.0, high=1e4),
-            descriptions=flag(spec, "descriptions", default=True),
+            descriptions=flag(spec, "descriptions", default=False),
             max_caption_chars=whole(spec, "max_caption_chars", 2000),
             max_mentions=whole(spec, "max_mentions", 32),
             most_candidates=whole(spec, "most_candidates", 4),
@@ -205,12 +206,12 @@ class _Settings:
         )
 
 
-def default_threshold(spec: AnnotatorSpec, encoder_digest: str, keep: str) -> float | None:
+def default_threshold(spec: AnnotatorSpec, encoder_digest: str, settings: Settings) -> float | None:
     """The calibrated threshold of an encoder; None (no threshold) where only the best entity is kept.
 
     ConfigError for an encoder that was not calibrated: cosines of one encoder say nothing of another's.
     """
-    if keep == "best":
+    if settings.keep == "best":
         return None
     known: dict[str, Any] = json.loads(_THRESHOLDS.read_text(encoding="utf-8"))
     if encoder_digest not in known:
@@ -219,4 +220,4 @@ def default_threshold(spec: AnnotatorSpec, encoder_digest: str, keep: str) -> fl
             f"no threshold is known for the encoder {encoder_digest[:12]}; measure one with "
             "`curator entities calibrate` and give it as the option 'threshold', or keep only the 'best'",
         )
-    return float(known[encoder_digest]["threshold"])
+    return float(known[encoder_digest]["descriptions" if settings.descriptions else "names"])

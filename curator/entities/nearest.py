@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import ClassVar
 
 from curator.annotators import Annotator, AnnotatorSpec, Means
-from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag, TextBank
-from curator.entities.linking import entity_bank, gazetteer_digest, open_gazetteer
+from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
+from curator.entities.gazetteer import Gazetteer
+from curator.entities.linking import gazetteer_digest, open_gazetteer
+from curator.entities.vectors import EntityVectors
 from curator.options import flag, needed, number, whole
 from curator.storage.base import Storage
 
@@ -15,7 +17,7 @@ from curator.storage.base import Storage
 class NearestAnnotator(Annotator):
     """The entities nearest to the image in a bank of their texts, above a threshold; score: the cosine.
 
-    The bank is made once per gazetteer and encoder, and kept in the cache.
+    The vectors of all entities are made once per gazetteer, encoder and node, and kept in the cache.
     """
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
@@ -36,28 +38,27 @@ class NearestAnnotator(Annotator):
 
     @classmethod
     def open(cls, spec: AnnotatorSpec, means: Means) -> NearestAnnotator:
-        gazetteer = open_gazetteer(spec, means)
-        bank = entity_bank(gazetteer, flag(spec, "descriptions", default=True), means)
-        return cls(spec, means, bank)
+        return cls(spec, means, open_gazetteer(spec, means))
 
-    def __init__(self, spec: AnnotatorSpec, means: Means, bank: TextBank) -> None:
+    def __init__(self, spec: AnnotatorSpec, means: Means, gazetteer: Gazetteer) -> None:
         super().__init__(spec, means.encoder)
-        self._bank = replace(bank, vectors=bank.vectors.to(means.encoder.device))
+        vectors = EntityVectors(gazetteer, means, descriptions=flag(spec, "descriptions", default=True))
+        self._entity = vectors.entity
+        self._bank = vectors.all()
         self._threshold = float(spec.options["threshold"])
         self._top_k = whole(spec, "top_k", 5)
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         from curator.kernels.ranking import top_k
 
-        scores, places = top_k(embeddings.vectors.float(), self._bank.vectors, self._top_k)
-        ids, names = self._bank.ids, self._bank.names
+        scores, places = top_k(embeddings.vectors.float(), self._bank, self._top_k)
         return {
             self.name: [
-                [
-                    EntityTag(ids[place], names[place], "", "nearest", score)
-                    for score, place in zip(row, near, strict=True)
-                    if score >= self._threshold
-                ]
+                [self._tag(place, score) for score, place in zip(row, near, strict=True) if score >= self._threshold]
                 for row, near in zip(scores.tolist(), places.tolist(), strict=True)
             ]
         }
+
+    def _tag(self, row: int, score: float) -> EntityTag:
+        entity = self._entity(row)
+        return EntityTag(entity.entity_id, entity.name, "", "nearest", score)

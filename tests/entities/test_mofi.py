@@ -15,7 +15,7 @@ from curator.entities import METHODS
 from curator.entities.building import SourceEntity
 from curator.entities.gazetteer import Gazetteer
 from curator.entities.matching import Matcher
-from curator.entities.mofi import default_threshold
+from curator.entities.mofi import Settings, default_threshold
 from curator.errors import ConfigError
 from curator.kernels.vectors import l2_normalize
 from curator.storage import open_storage
@@ -43,13 +43,16 @@ def text_vector(name: str, description: str = "") -> torch.Tensor:
     return l2_normalize(torch.stack([ENCODER.vector(text) for text in texts]).mean(0))
 
 
-def naive(gazetteer: Gazetteer, image: torch.Tensor, caption: str, threshold: float, beta: float) -> list[EntityTag]:
+def naive(
+    gazetteer: Gazetteer, image: torch.Tensor, caption: str, threshold: float, beta: float, descriptions: bool
+) -> list[EntityTag]:
     best: dict[str, EntityTag] = {}
     for start, end, alias in Matcher(gazetteer)(caption):
         scored = []
         for row, share in gazetteer.candidates(alias):
             entity = gazetteer.entity(row)
-            cosine = float(l2_normalize(image) @ text_vector(entity.name, entity.description))
+            text = text_vector(entity.name, entity.description if descriptions else "")
+            cosine = float(l2_normalize(image) @ text)
             scored.append((share * math.exp(beta * cosine), cosine, entity))
         _, cosine, entity = max(scored, key=lambda one: one[0])
         if cosine >= threshold and entity.entity_id not in best:
@@ -57,26 +60,28 @@ def naive(gazetteer: Gazetteer, image: torch.Tensor, caption: str, threshold: fl
     return sorted(best.values(), key=lambda tag: -tag.score)
 
 
-def test_it_is_the_naive_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize("descriptions", [False, True])
+def test_it_is_the_naive_version(tmp_path: Path, descriptions: bool) -> None:
     rng = random.Random(0)
     words = ["bass", "guitar", "bass guitar", "dog", "🐶", "cat", "'s", ",", "שלום", "Bass"]
     entities = [*ANIMALS, SourceEntity("Q5", "cat", (("dog", 0.7), ("bass", 0.4)), "an animal")]
     gazetteer = make(tmp_path / "g", *entities)
     captions = [" ".join(rng.choices(words, k=rng.randint(0, 9))) for _ in range(40)]
     images = [l2_normalize(ENCODER.vector(f"image {row}") + 0.7 * text_vector("bass", "a fish")) for row in range(40)]
-    found = annotate(tmp_path / "g", images, list(captions), threshold=0.05, beta=4.0)["things"]
+    options = {"threshold": 0.05, "beta": 4.0, "descriptions": descriptions}
+    found = annotate(tmp_path / "g", images, list(captions), **options)["things"]
     assert any(found)
     for tags, image, caption in zip(found, images, captions, strict=True):
-        expected = naive(gazetteer, image, caption, 0.05, 4.0)
+        expected = naive(gazetteer, image, caption, 0.05, 4.0, descriptions)
         assert [(tag.entity_id, tag.name, tag.mention, tag.source) for tag in tags] == [
             (tag.entity_id, tag.name, tag.mention, tag.source) for tag in expected
         ]
-        assert [tag.score for tag in tags] == pytest.approx([tag.score for tag in expected], abs=1e-5)
+        assert [tag.score for tag in tags] == pytest.approx([tag.score for tag in expected], abs=1e-3)  # float16
 
 
 def test_the_image_says_which_meaning_is_meant(tmp_path: Path) -> None:
     make(tmp_path / "g", *ANIMALS)
-    fish, guitar = text_vector("bass", "a fish"), text_vector("bass guitar", "an instrument")
+    fish, guitar = text_vector("bass"), text_vector("bass guitar")
     found = annotate(tmp_path / "g", [fish, guitar, guitar], ["a bass"] * 3, threshold=-1.0)["things"]
     assert [tags[0].entity_id for tags in found] == ["Q1", "Q2", "Q2"]
     prior_only = annotate(tmp_path / "g", [fish, guitar], ["a bass"] * 2, threshold=-1.0, beta=0.0)["things"]
@@ -91,7 +96,7 @@ def test_captions_of_all_kinds(tmp_path: Path) -> None:
     assert [[tag.mention for tag in tags] for tags in found["things"]] == [[], [], ["🐶"], ["Dog"], ["dog"]]
     mentions = found["things_mentions"]
     assert [tag.mention for tag in mentions[3]] == ["Dog", "bass guitar", "DOG"]
-    assert mentions[3][0].score == pytest.approx(1.0, abs=1e-6)
+    assert mentions[3][0].score == pytest.approx(1.0, abs=1e-3)
     assert len(mentions[4]) == 32  # max_mentions
     assert all(tag.source == "caption" for tags in mentions for tag in tags)
 
@@ -105,16 +110,25 @@ def test_the_best_one_needs_no_threshold(tmp_path: Path) -> None:
     assert none == []
 
 
-def test_entity_texts_are_encoded_once_in_a_run(tmp_path: Path) -> None:
+def test_what_is_tagged_depends_on_nothing_that_was_there_before(tmp_path: Path) -> None:
     make(tmp_path / "g", *ANIMALS)
-    encoder = HashDevice()
-    spec = METHODS["mofi"].read(spec_of("mofi", gazetteer=str(tmp_path / "g"), threshold=0.0), open_storage())
-    tagger = METHODS["mofi"].open(spec, means_of(encoder))
-    for _ in range(3):
-        tagger(images_like([text_vector("dog")] * 2, ["dog and bass", "bass"]))
-    assert sorted(text for texts in encoder.asked for text in texts) == sorted(
-        {"bass", "bass, a fish", "bass guitar", "bass guitar, an instrument", "🐶"}
-    )
+    captions = ["dog and bass", "bass", "guitar", "dog", "bass guitar"]
+    images = [ENCODER.vector(f"image {row}") for row in range(5)]
+
+    def tags(cache: str, batches: list[list[int]]) -> dict[int, list[EntityTag]]:
+        """The tags of each row, where rows come in these batches and the cache is as others left it."""
+        spec = METHODS["mofi"].read(spec_of("mofi", gazetteer=str(tmp_path / "g"), threshold=-1.0), open_storage())
+        tagger = METHODS["mofi"].open(spec, means_of(ENCODER, tmp_path / cache))
+        found: dict[int, list[EntityTag]] = {}
+        for rows in batches:
+            values = tagger(images_like([images[row] for row in rows], [captions[row] for row in rows]))["things"]
+            found.update(zip(rows, values, strict=True))  # type: ignore[arg-type]
+        return found
+
+    cold = tags("a", [[0, 1, 2, 3, 4]])
+    assert tags("a", [[0, 1, 2, 3, 4]]) == cold
+    assert tags("b", [[4], [2, 3], [1, 0]]) == cold
+    assert tags("b", [[3, 0], [4, 1, 2]]) == cold
 
 
 def test_names_of_a_recogniser_are_a_second_source(tmp_path: Path) -> None:
@@ -134,7 +148,7 @@ def test_names_of_a_recogniser_are_a_second_source(tmp_path: Path) -> None:
     ]
     found = annotate(tmp_path / "h", [image], [caption], **options)
     assert [(tag.entity_id, tag.name, tag.source) for tag in found["things"][0]] == [("", "Ada Lovelace", "ner")]
-    assert found["things"][0][0].score == pytest.approx(1.0, abs=1e-6)
+    assert found["things"][0][0].score == pytest.approx(1.0, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -165,4 +179,6 @@ def test_a_gazetteer_that_changed_is_refused(tmp_path: Path) -> None:
 
 def test_the_embedded_encoder_is_calibrated() -> None:
     digest = Encoder.open("embedded", device="cpu").digest
-    assert default_threshold(spec_of("mofi"), digest, "all") is not None
+    for options in ({}, {"descriptions": True}):
+        spec = spec_of("mofi", **options)
+        assert default_threshold(spec, digest, Settings.of(spec)) is not None
