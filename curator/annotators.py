@@ -150,6 +150,11 @@ class AnnotatorSpec:
             raise ConfigError(f"annotator {self.name!r} must be snake_case: it becomes the name of a column")
 
 
+def stated(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as they shape rows: where a file lies says nothing once its digest stands beside it."""
+    return {key: value for key, value in options.items() if f"{key}_digest" not in options}
+
+
 class Annotator(ABC):
     """Gives every image of a batch values for its columns. Called by one thread at a time."""
 
@@ -185,7 +190,7 @@ class Annotator(ABC):
         self.columns = self.columns_of(spec)
         settings = {
             "method": spec.method,
-            "options": dict(spec.options),
+            "options": stated(spec.options),
             "encoder": [encoder.digest, encoder.precision, encoder.logit_scale, encoder.logit_bias],
         }
         self.digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

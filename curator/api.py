@@ -96,7 +96,7 @@ def _settings(
     if output is not None:
         values.setdefault("output", {})["url"] = str(output)
     if isinstance(config, Config):
-        values = {**config.model_dump(exclude_none=True), **values}
+        values = {**config.model_dump(exclude_unset=True), **values}
     path = config if isinstance(config, (str, Path)) else None
     if "://" in str(path):
         from curator.engine.compose import fetch_config
@@ -110,7 +110,9 @@ def _settings(
 def with_vocabulary(config: Config, vocabulary: str, **settings: Any) -> Config:
     """The config with a label set named ``labels`` over a vocabulary file, in place of one of that name."""
     kept = [each.model_dump() for each in config.labels if each.name != "labels"]
-    return load_config(values={**config.model_dump(), "labels": [*kept, {"vocabulary": vocabulary, **settings}]})
+    return load_config(
+        values={**config.model_dump(exclude_unset=True), "labels": [*kept, {"vocabulary": vocabulary, **settings}]}
+    )
 
 
 def open_dataset(output: str | Path) -> pyarrow.dataset.Dataset:

@@ -154,17 +154,20 @@ def rows_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 
 
 def show_plan(console: Console, plan: Plan, *, limit: int = 20) -> None:
-    """The shards to do and the totals of the plan."""
+    """The shards to do, with their sizes, and the totals of the plan."""
     known = [shard.size for shard in plan.todo if shard.size is not None]
-    rows = [(shard.url, size_text(shard.size) if shard.size is not None else "?") for shard in plan.todo[:limit]]
+    for shard in plan.todo[:limit]:
+        size = size_text(shard.size) if shard.size is not None else "?"
+        console.print(f"{size:>10}  {shard.url}", highlight=False, markup=False, soft_wrap=True)
     if len(plan.todo) > limit:
-        rows.append((f"({len(plan.todo) - limit} more)", ""))
-    console.print(rows_table("To do", ["shard", "size"], rows))
+        console.print(f"{'':>10}  ({len(plan.todo) - limit} more)", highlight=False)
     unknown = f" + {len(plan.todo) - len(known)} of unknown size" if len(known) < len(plan.todo) else ""
     console.print(
         f"{len(plan.todo)} to do ({size_text(sum(known))}{unknown}), {plan.done} done, "
         f"{len(plan.quarantined)} quarantined, {len(plan.stale)} changed since they were done, "
-        f"{len(plan.vanished)} done that the input no longer names"
+        f"{len(plan.vanished)} done that the input no longer names",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

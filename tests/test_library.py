@@ -37,7 +37,7 @@ def test_label_and_open_dataset(tmp_path: Path, tiny_encoder_dir: Path) -> None:
     ("given", "message"),
     [
         ({"score": ["clip_score"]}, "unknown key 'score'; did you mean 'scores'"),
-        ({"encoder": "embedded"}, "encoder: Input should be"),
+        ({"encoder": "embedded"}, r"encoder is \'embedded\'; it must be a table of settings: write \[encoder\] above"),
         ({"scores": "clip_score"}, "scores: give a list"),
     ],
 )

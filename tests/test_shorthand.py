@@ -48,7 +48,7 @@ def test_what_is_no_method_is_refused(text: str) -> None:
 
 def test_words_stand_beside_and_replace_what_the_config_has() -> None:
     config = Config.model_validate(
-        {"free": [{"name": "free", "method": "words"}, {"name": "other", "method": "novic"}], "input": {"urls": ["a"]}}
+        {"free": [{"name": "free", "method": "words"}, {"name": "other", "method": "novic"}], "input": {"urls": ["/a"]}}
     )
     given = {"free": ["cased"], "scores": [{"name": "near", "method": "clip_score"}], "entities": []}
     changed = with_annotators(config, given)

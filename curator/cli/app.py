@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +27,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
-console = Console()
+# Into a pipe or a file, a table is as wide as what it holds: nobody can use an url that is cut in two.
+_PIPED_WIDTH = 1000
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH)
 errors = Console(stderr=True)
 
 ConfigPath = Annotated[

@@ -18,7 +18,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show where an output stands: totals, rejects by reason, quarantined shards. Reads the ledger only."""
-    from curator.console import counts_table, rows_table, seconds_table
+    from curator.console import counts_table, seconds_table
     from curator.engine.maintain import read_status
 
     found = read_status(output, storage_from(config, overrides))
@@ -32,9 +32,9 @@ def status(
     if totals["reasons"]:
         console.print(counts_table("Rejects by reason", "reason", totals["reasons"]))
     console.print(seconds_table(totals["seconds"]))
-    letters = [(letter["url"], letter["reason"]) for letter in found.quarantined]
-    if letters:
-        console.print(rows_table("Quarantined", ["shard", "reason"], letters))
+    for letter in found.quarantined:
+        said = f"quarantined: {letter['url']}: {letter['reason']}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from curator.config.sections import AnnotatorConfig, Config, FurtherEncoderConfig, LabelSetConfig, Section
+from curator.config.faults import Place, explain, line_of
+from curator.config.places import placed, placed_in
+from curator.config.sections import Config
 from curator.errors import ConfigError
-from curator.storage.urls import redact_text
+from curator.storage.urls import folder_of
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_SETTINGS = "settings"
 
 
 def _read(path: str | Path) -> bytes:
@@ -34,29 +38,52 @@ def load_config(
 ) -> Config:
     """A checked Config from a TOML file, ``key.path=value`` overrides (TOML values) and nested ``values``, in order.
 
-    ``read`` gets the file's bytes: ``engine.compose.fetch_config`` is this for a file at a url. Raises ConfigError that
-    names the key, the nearest known key and the file.
+    Relative paths start where the file lies that names them, those of overrides and values at the working directory;
+    in the Config they are absolute. ``read`` gets the file's bytes: ``engine.compose.fetch_config`` is this for a file
+    at a url. Raises ConfigError that names the setting, what it may be, and the file's line.
     """
-    tree: dict[str, Any] = {}
-    if path is not None:
-        try:
-            tree = tomllib.loads(read(path).decode())
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path}: no such config file") from error
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are among them
-            raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _set(tree, override)
-    _merge(tree, values or {})
+    text = "" if path is None else _text(path, read)
     try:
-        return Config.model_validate(tree)
+        tree: dict[str, Any] = placed_in(folder_of(str(path)), tomllib.loads(text)) if text else {}
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    origins: dict[Place, str] = {}
+    for override in overrides:
+        _set(tree, override, origins)
+    _merge(tree, values or {}, origins)
+    try:
+        return Config.model_validate(placed(tree))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item, str(path or "settings")) for item in error.errors())) from error
+        told = [explain(item, Config, _source(item["loc"], path, text, origins)) for item in error.errors()]
+        raise ConfigError("\n".join(told)) from error
 
 
-def _set(tree: dict[str, Any], override: str) -> None:
+def _text(path: str | Path, read: Callable[[str | Path], bytes]) -> str:
+    try:
+        return read(path).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such config file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _source(place: Place, path: str | Path | None, text: str, origins: Mapping[Place, str]) -> str:
+    """Where the setting came from: the override or value that set it last, or the file and line."""
+    for known in (place[:length] for length in range(len(place), 0, -1)):
+        if known in origins:
+            return origins[known]
+    below = [source for known, source in origins.items() if known[: len(place)] == place]
+    if below:
+        return below[-1]
+    if path is None:
+        return _SETTINGS
+    line = line_of(text, place)
+    return str(path) if line is None else f"{path}: line {line}"
+
+
+def _set(tree: dict[str, Any], override: str, origins: dict[Place, str]) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"--set {override}: write it as key.path=value, for example encoder.batch_size=128")
@@ -70,6 +97,8 @@ def _set(tree: dict[str, Any], override: str) -> None:
         node[int(name)] = value
     else:
         _section(node, name, override)[name] = value
+    steps = (int(step) if step.isdigit() else step for step in (*sections, name))
+    origins[tuple(steps)] = f"--set {key.strip()}"
 
 
 def toml_value(text: str) -> Any:
@@ -98,35 +127,11 @@ def _section(node: Any, name: str, override: str) -> dict[str, Any]:
     return node
 
 
-def _merge(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _merge(tree: dict[str, Any], values: Mapping[str, Any], origins: dict[Place, str], at: Place = ()) -> None:
     for name, value in values.items():
+        place: Place = (*at, name)
         if isinstance(value, Mapping) and isinstance(tree.get(name), dict):
-            _merge(tree[name], value)
+            _merge(tree[name], value, origins, place)
         else:
             tree[name] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _explain(item: Any, source: str) -> str:
-    place = ".".join(str(step) for step in item["loc"])
-    if item["type"] != "extra_forbidden":
-        return f"{source}: {place}: {item['msg']} (got {redact_text(repr(item.get('input')))})"
-    known = _fields_at(item["loc"][:-1])
-    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"{source}: unknown key {place!r}; {hint}"
-
-
-_ITEMS: dict[str, type[Section]] = {
-    "encoders": FurtherEncoderConfig, "labels": LabelSetConfig,
-    "free": AnnotatorConfig, "entities": AnnotatorConfig, "scores": AnnotatorConfig,
-}  # fmt: skip
-
-
-def _fields_at(path: Sequence[str | int]) -> list[str]:
-    model: type[BaseModel] = Config
-    for step in path:
-        if isinstance(step, int):
-            continue
-        annotation = model.model_fields[step].annotation
-        model = _ITEMS.get(step) or annotation  # type: ignore[assignment]
-    return list(model.model_fields)
+            origins[place] = _SETTINGS

@@ -72,6 +72,10 @@ class EncoderConfig(Section):
     compile: bool = False
     cache_dir: str | None = Field(None, description="where weights and text banks are kept; ~/.cache/curator")
 
+    def shaping(self) -> dict[str, Any]:
+        """What of it shapes rows. Where local weights lie does not: a run knows them by their digest."""
+        return {**_by_name(self.name, self.pretrained), "precision": self.precision}
+
 
 class FurtherEncoderConfig(Section):
     """One more encoder that sees the same pixels: its embeddings in a column of its own, on the same device."""
@@ -80,6 +84,18 @@ class FurtherEncoderConfig(Section):
     encoder: str = Field(description="as encoder.name")
     pretrained: str | None = Field(None, description="as encoder.pretrained")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    def shaping(self) -> dict[str, Any]:
+        """As ``EncoderConfig.shaping``."""
+        known = _by_name(self.encoder, self.pretrained)
+        return {"name": self.name, "encoder": known.pop("name"), **known, "precision": self.precision}
+
+
+def _by_name(name: str, pretrained: str | None) -> dict[str, Any]:
+    return {
+        "name": "local-dir" if name.startswith("local-dir:") else name,
+        "pretrained": "file" if pretrained is not None and pretrained.startswith("/") else pretrained,
+    }
 
 
 class DecodeConfig(Section):
@@ -199,13 +215,12 @@ class Config(Section):
         So are the annotators, which say themselves what shapes their columns.
         """
         files = {"vocabulary", "templates", "options", "abstain"}
-        further = {"encoders": [each.model_dump() for each in self.encoders]} if self.encoders else {}
+        further = {"encoders": [each.shaping() for each in self.encoders]} if self.encoders else {}
         decode = self.decode.model_dump(include={"mode", "max_pixels", "exif_orientation"})
-        encoder = self.encoder.model_dump(include={"name", "pretrained", "precision"})
         return {
             "input": self.input.model_dump(include={"caption", "salvage", "max_member_bytes", "max_text_bytes"}),
             "output": self.output.model_dump(include={"embedding_dtype"}),
-            "encoder": encoder,
+            "encoder": self.encoder.shaping(),
             **further,
             "decode": decode,
             "labels": [label_set.model_dump(exclude=files) for label_set in self.labels],

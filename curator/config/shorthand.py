@@ -57,4 +57,4 @@ def with_annotators(config: Config, given: Mapping[str, Sequence[str | Mapping[s
         kept = [each.model_dump() for each in getattr(config, section) if each.name not in names]
         if added:
             changed[section] = [*kept, *added]
-    return load_config(values={**config.model_dump(), **changed}) if changed else config
+    return load_config(values={**config.model_dump(exclude_unset=True), **changed}) if changed else config

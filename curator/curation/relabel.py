@@ -109,7 +109,7 @@ def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[Relabe
     shaping = {
         "schema_version": SCHEMA_VERSION,
         "source": digests,
-        "encoder": settled.encoder.model_dump(include={"name", "pretrained", "precision"}),
+        "encoder": settled.encoder.shaping(),
         **annotations.shaping(settled.shaping()["labels"]),
     }
     return RelabelPlan(settled, shaping, annotations, digests["encoder_digest"], digests["precision"]), storage

@@ -11,7 +11,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from curator.annotators import AnnotatorSpec, DeviceEncoder, Means, TextVectors, method_of, nearest
+from curator.annotators import AnnotatorSpec, DeviceEncoder, Means, TextVectors, method_of, nearest, stated
 from curator.config import AnnotatorConfig, Config, LabelSetConfig, digest_of
 from curator.data import ColumnSpec
 from curator.engine.encoders import Further, FurtherEncoder, Opened, embedding_column, further_provenance
@@ -77,7 +77,7 @@ class Annotations:
         """What of them shapes rows: settings, and digests of what stood in files. ``settings`` are the label sets'."""
         sections: dict[str, list[dict[str, Any]]] = {}
         for section, spec in self.others:
-            shape = {"name": spec.name, "method": spec.method, "options": digest_of(dict(spec.options))}
+            shape = {"name": spec.name, "method": spec.method, "options": digest_of(stated(spec.options))}
             if spec.name in self.scored_by:
                 shape["encoder"] = self.scored_by[spec.name]
             sections.setdefault(section, []).append(shape)
@@ -138,7 +138,7 @@ def _label_set(settings: LabelSetConfig, storage: Storage) -> LabelSetSpec:
         LabelSetSpec(
             name=settings.name,
             vocabulary=Vocabulary.load(settings.vocabulary, storage),
-            templates=template_set(settings.templates),
+            templates=template_set(settings.templates, storage),
             head=settings.head,
             family=settings.family,
             top_k=settings.top_k,

@@ -10,32 +10,39 @@ from pathlib import Path
 from types import ModuleType
 
 from curator.errors import ConfigError
+from curator.options import file_bytes
+from curator.storage.base import Storage
 
 _OPEN_CLIP = {"openai": "OPENAI_IMAGENET_TEMPLATES", "simple": "SIMPLE_IMAGENET_TEMPLATES"}
 _OWN = {"photo": ("a photo of a {}.",), "plain": ("{}",)}
 TEMPLATE_SETS = tuple(sorted({**_OPEN_CLIP, **_OWN}))
 
 
-def template_set(name_or_path: str | Path) -> tuple[str, ...]:
+def template_set(name_or_path: str | Path, storage: Storage | None = None) -> tuple[str, ...]:
     """The templates of a named set, or of a text file with one a line (``#`` begins a line that is a comment).
 
     ``openai``: the 80 for ImageNet; ``simple``: their subset of 7; ``photo``: "a photo of a {}."; ``plain``: the bare
-    name. Raises ConfigError for an unknown name and for a template without exactly one ``{}``.
+    name. A url is read through ``storage``, where that is given. Raises ConfigError for an unknown name and for a
+    template without exactly one ``{}``.
     """
-    if isinstance(name_or_path, str) and name_or_path in _OWN:
-        return _OWN[name_or_path]
-    if isinstance(name_or_path, str) and name_or_path in _OPEN_CLIP:
-        return check_templates([make("{}") for make in getattr(_metadata(), _OPEN_CLIP[name_or_path])], "open_clip")
-    path = Path(name_or_path)
-    if not path.is_file():
-        close = difflib.get_close_matches(str(name_or_path), TEMPLATE_SETS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"the sets are {', '.join(TEMPLATE_SETS)}"
-        raise ConfigError(f"templates {str(name_or_path)!r} is neither a template set nor a file; {hint}")
+    given = str(name_or_path)
+    if given in _OWN:
+        return _OWN[given]
+    if given in _OPEN_CLIP:
+        return check_templates([make("{}") for make in getattr(_metadata(), _OPEN_CLIP[given])], "open_clip")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        if storage is not None and "://" in given:
+            content = file_bytes(given, storage, "templates")
+        else:
+            content = Path(given).read_bytes()
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except FileNotFoundError as error:
+        close = difflib.get_close_matches(Path(given).name, TEMPLATE_SETS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"the sets are {', '.join(TEMPLATE_SETS)}"
+        raise ConfigError(f"templates {given!r} is neither a template set nor a file; {hint}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"templates {path} cannot be read as UTF-8 text: {error}") from error
-    return check_templates([line for line in lines if line and not line.startswith("#")], str(path))
+        raise ConfigError(f"templates {given} cannot be read as UTF-8 text: {error}") from error
+    return check_templates([line for line in lines if line and not line.startswith("#")], given)
 
 
 def check_templates(templates: Sequence[str], source: str) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from curator.errors import ConfigError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNTIDY = re.compile(r"//|/\.{0,2}(?=/|$)")
-_NAMED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _GLOB = re.compile(r"[*?\[]")
 _COMMAND = re.compile(r"(pipe|data|javascript):", re.IGNORECASE)
 _CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
@@ -45,17 +44,25 @@ def is_remote(url: str) -> bool:
     return scheme_of(url) not in ("file", "memory")
 
 
+def is_path(url: str) -> bool:
+    """Whether it names a local file, as far as the text tells: not what another scheme or a command begins."""
+    match = _SCHEME.match(url)
+    if match is not None:
+        return match[1].lower() == "file"
+    return bool(url) and not (_COMMAND.match(url) or _CHAIN.match(url))
+
+
 def absolute(url: str) -> str:
     """The one name of a local file, from wherever it is said: absolute, without ``.``, ``//`` and ``file://``.
 
     Links are not followed: a file and a link to it are two. Urls of other schemes stay as they are.
     """
     match = _SCHEME.match(url)
-    if not url or (match is not None and match[1].lower() != "file"):
+    if not is_path(url):
         return url
     path = url[match.end() :] if match else os.path.expanduser(url)
     if not path.startswith("/"):
-        path = f"{_here()}/{path}"
+        path = f"{here()}/{path}"
     if not _UNTIDY.search(path):
         return path
     steps: list[str] = []
@@ -80,14 +87,19 @@ def within(folder: str, url: str, *, pattern: bool = False) -> str:
     """
     if pattern and url.startswith("@"):
         return f"@{within(folder, url[1:])}"
-    if not url or url.startswith(("/", "~")) or _NAMED.match(url):
+    if url.startswith(("/", "~", "file://")) or not is_path(url):
         return url
+    if not is_path(folder or "."):  # objects have no "." and ".."
+        while step := re.match(r"\.{1,2}/+", url):
+            url = url[step.end() :]
+            if step[0].startswith("..") and folder.count("/") > 3:
+                folder = folder[: folder[:-1].rfind("/") + 1]
     if pattern and not folder.startswith(("http://", "https://")):
         folder = _GLOB.sub(r"[\g<0>]", folder)
     return f"{folder}{url}"
 
 
-def _here() -> str:
+def here() -> str:
     """The working directory by the name that the user knows it by, which the shell keeps: it may lead through links."""
     known = os.environ.get("PWD", "")
     with suppress(OSError):

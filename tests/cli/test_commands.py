@@ -38,7 +38,10 @@ def exit_status(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_label_plan_status_verify(job: list[str], tmp_path: Path) -> None:
     planned = json.loads(runner.invoke(app, ["plan", *job, "--json"]).stdout)
-    assert [shard["url"] for shard in planned["todo"]] == ["shards/000.tar", "shards/001.tar"]
+    assert [shard["url"] for shard in planned["todo"]] == [
+        f"{tmp_path}/shards/000.tar",
+        f"{tmp_path}/shards/001.tar",
+    ]
     assert not (tmp_path / "out").exists(), "planning changes nothing"
 
     done = runner.invoke(app, ["label", *job, "--vocabulary", "labels.txt", "--top-k", "2", "--json"])
@@ -75,7 +78,7 @@ def test_a_quarantined_shard_gives_status_1_and_retry_mends_it(job: list[str], t
     shard.write_bytes(whole[:3000])
     failed = runner.invoke(app, ["label", *job])
     assert failed.exit_code == 1
-    assert "quarantined: shards/001.tar" in failed.stdout
+    assert f"quarantined: {tmp_path}/shards/001.tar" in failed.stdout
     assert "shards/001.tar" in runner.invoke(app, ["status", "out"]).stdout
     shard.write_bytes(whole)
     assert runner.invoke(app, ["retry", "out"]).exit_code == 0
@@ -101,7 +104,7 @@ def test_a_quarantined_shard_gives_status_1_and_retry_mends_it(job: list[str], t
         (["gazetteer", "build", "absent.csv", "-o", "g"], "absent.csv: cannot be read as CSV"),
         (["gazetteer", "build", "absent.parquet", "-o", "g"], "absent.parquet: neither .csv nor Parquet"),
         (["gazetteer", "build", "shards/000.tar", "-o", "g", "--stop-words", "absent"], "--stop-words absent: cannot"),
-        (["head", "convert", "absent.pth", "--layout", "mlp", "-o", "h"], "absent.pth: cannot be read"),
+        (["head", "convert", "absent.pth", "--layout", "mlp", "-o", "h"], "absent.pth does not exist"),
         (["bank", "search", "embedded", "--image", "absent.png"], "--image absent.png: cannot be read as an image"),
         (["bank", "search", "embedded", "--image", "labels.txt"], "--image labels.txt: cannot be read as an image"),
     ],
