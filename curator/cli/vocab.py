@@ -35,7 +35,7 @@ def from_wordnet(
     from curator.errors import ConfigError
     from curator.labels.taxonomy import branch, with_ancestors
     from curator.labels.vocabulary import Vocabulary
-    from curator.labels.wordnet import WordNet
+    from curator.wordnet.files import WordNet
 
     if (root is None) == (words is None):
         raise ConfigError("give either --root NOUN or --words FILE")

@@ -28,9 +28,9 @@ from curator.engine.progress import Progress, Summary
 from curator.engine.run import Work, ignore_progress, learn_conditions, run_work
 from curator.errors import ConfigError, ExistsError
 from curator.kernels.concepts import ConceptTexts
-from curator.scores.noun_table import shipped_nouns
 from curator.storage import Storage, join
 from curator.tables.readers import Part, part_url
+from curator.wordnet.lexicon import lexicon
 
 FORMAT = 1
 FOLDER = "_counts"
@@ -175,6 +175,6 @@ def concept_texts(counting: Counting) -> ConceptTexts | None:
         return None
     texts = [(name, *aliases) for _, name, aliases in counting.concepts]
     try:
-        return ConceptTexts(texts, shipped_nouns().base, counting.rule)
+        return ConceptTexts(texts, lexicon().classes.base, counting.rule)
     except ValueError as error:
         raise ConfigError(f"concepts: {error}; remove it or give it a name with letters") from error

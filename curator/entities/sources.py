@@ -20,8 +20,8 @@ import inflect
 
 from curator.entities.building import SourceEntity
 from curator.errors import ConfigError, NotFoundError
-from curator.labels.wordnet import WordNet
 from curator.storage.base import ReadStream, Storage
+from curator.wordnet.files import WordNet
 
 ALIAS_WEIGHT: Final = 0.5
 """Of an alias beside the name's 1, where the source says no more."""

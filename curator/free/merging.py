@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from curator.free.lexicon import lexicon
 from curator.free.singular import singular_phrase
+from curator.wordnet.lexicon import lexicon
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ def merge_synonyms(concepts: Sequence[Concept]) -> list[Concept]:
     senses: dict[int, int] = {}
     joined = _Joined(len(concepts))
     for row, concept in enumerate(concepts):
-        for synset in words.nouns.get(folded(concept.name), ())[:1]:
+        for synset in words.synsets(folded(concept.name))[:1]:
             joined.join(row, senses.setdefault(synset, row))
     return joined.merged(concepts)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from curator import options as read
 from curator.annotators import AnnotatorSpec
-from curator.free.lexicon import lexicon
 from curator.storage.base import Storage
+from curator.wordnet.lexicon import lexicon
 
 WORDNET = "wordnet"
 _EVERY = "wordnet:all"

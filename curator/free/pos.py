@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from curator.errors import ConfigError
-from curator.free.lexicon import lexicon
 from curator.free.singular import singular
 from curator.options import package
+from curator.wordnet.lexicon import lexicon
 
 if TYPE_CHECKING:
-    from curator.free.lexicon import Lexicon
+    from curator.wordnet.lexicon import Lexicon
 
 PosFilter: TypeAlias = "Callable[[Sequence[Sequence[str]]], list[list[str]]]"
 """From the words of B images, each in the order of its captions, to those of them that are kept."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from curator.errors import ConfigError
 from curator.labels.vocabulary import Vocabulary
-from curator.labels.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 
 def branch(wordnet: WordNet, root: str, *, sense: int = 1, depth: int = 3, most: int = 1000) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels
 from curator.kernels.nouns import unwrapped
 from curator.options import content, fault, json_of, package, text, whole
-from curator.scores.noun_table import shipped_nouns
 from curator.storage.base import Storage
+from curator.wordnet.lexicon import lexicon
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
@@ -29,7 +29,7 @@ class NounFinder:
     def __init__(self, place: str = "catlip") -> None:
         self._words: Any = package("nltk.tokenize.destructive", "scores", place).NLTKWordTokenizer()
         self._fix: Any = package("ftfy", "scores", place).fix_text
-        self._classes = shipped_nouns().classes
+        self._classes = lexicon().classes.classes
 
     def __call__(self, caption: str) -> dict[str, str]:
         """Classes (``n2084071``) in order of mention, each once, with the noun that led there."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from curator.training import sources
 from curator.training.clipart import read_clipart
 from curator.training.emoji import read_table
-from curator.training.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 log = logging.getLogger(__name__)
 

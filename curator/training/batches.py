@@ -15,7 +15,7 @@ import numpy.typing as npt
 from curator.training.captions import Concepts, phrase
 from curator.training.corpus import Corpus
 from curator.training.recipe import Recipe
-from curator.training.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 
 @dataclass(frozen=True)

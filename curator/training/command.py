@@ -16,7 +16,7 @@ from curator.training.emoji import read_table
 from curator.training.evaluate import Judge, judge_held_out, judge_noto, judge_nouns, table_of
 from curator.training.loop import Trainer
 from curator.training.recipe import Recipe
-from curator.training.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 log = logging.getLogger(__name__)
 

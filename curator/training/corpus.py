@@ -16,7 +16,7 @@ from curator.training import sources
 from curator.training.clipart import clipart_pictures, read_clipart
 from curator.training.emoji import noto_pictures, read_table, training_pictures
 from curator.training.pictures import Thumbnail, thumbnails
-from curator.training.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 log = logging.getLogger(__name__)
 

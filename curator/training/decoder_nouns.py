@@ -13,7 +13,7 @@ from typing import Any
 from curator.labels.vocabulary import Vocabulary
 from curator.training import corpus, sources
 from curator.training.emoji import Emoji, read_table
-from curator.training.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 
 def embedded_nouns(work: Path, count: int = 3500) -> Vocabulary:

@@ -19,7 +19,7 @@ from curator.training.clipart import Clipart, read_clipart
 from curator.training.emoji import Emoji, read_table
 from curator.training.pictures import Picture, icon_svgs, open_picture
 from curator.training.shardfile import Drawn, encode, write_shard
-from curator.training.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 log = logging.getLogger(__name__)
 

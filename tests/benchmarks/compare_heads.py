@@ -16,8 +16,8 @@ from curator.labels.taxonomy import with_ancestors
 from curator.labels.templates import template_set
 from curator.labels.vocabulary import Vocabulary
 from curator.labels.weighing import weigh_templates
-from curator.labels.wordnet import WordNet
 from curator.storage import open_storage
+from curator.wordnet.files import WordNet
 
 FACTORS = {
     "style": {

@@ -31,7 +31,6 @@ from curator.evaluation.compare import encoder_of
 from curator.evaluation.predictions import Sample, labelled_sample
 from curator.evaluation.truth import read_truth
 from curator.free import METHODS
-from curator.free.lexicon import lexicon
 from curator.free.merging import folded
 from curator.free.nouns import words_of
 from curator.free.novic.weights import EMBEDDED, from_bytes
@@ -40,6 +39,7 @@ from curator.free.singular import singular
 from curator.kernels.candidates import words_of as caption_words
 from curator.kernels.metrics import bootstrap
 from curator.storage import Storage, open_storage
+from curator.wordnet.lexicon import lexicon
 
 BATCH = 64
 ROWS = 2048
@@ -94,13 +94,13 @@ def of_random_words(words: Sequence[str], truth: Sequence[Sequence[str]]) -> flo
     senses, forms = dict[int, set[int]](), dict[str, set[int]]()
     for row, word in enumerate(words):
         forms.setdefault(folded(word), set()).add(row)
-        for synset in lexicon().nouns.get(folded(word), ()):
+        for synset in lexicon().synsets(folded(word)):
             senses.setdefault(synset, set()).add(row)
     shares = []
     for names in truth:
         found = set[int]()
         for name in map(folded, names):
-            found |= forms.get(name, set()).union(*(senses.get(s, set()) for s in lexicon().nouns.get(name, ())))
+            found |= forms.get(name, set()).union(*(senses.get(s, set()) for s in lexicon().synsets(name)))
         shares.append(len(found) / len(words))
     return float(np.mean(shares))
 

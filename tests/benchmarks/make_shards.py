@@ -23,7 +23,7 @@ from curator.training.clipart import clipart_pictures, read_clipart
 from curator.training.emoji import noto_pictures, read_table, training_pictures
 from curator.training.pictures import Picture, open_picture
 from curator.training.shardfile import Drawn, encode, split, write_shard
-from curator.training.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 ENDINGS = ("jpg",) * 5 + ("png",) * 3 + ("webp",) * 2
 

@@ -22,8 +22,8 @@ import torch
 from curator.data import Embeddings
 from curator.kernels.score_heads import Layer, ScoreModel
 from curator.scores.head_files import HeadFile, write_head
-from curator.scores.noun_table import shipped_nouns
 from curator.storage import MemoryStorage
+from curator.wordnet.lexicon import lexicon
 from tests.scores.opening import CpuEncoder, open_score
 
 ROWS, DIM = 2000, 768
@@ -48,7 +48,7 @@ def best(call: Callable[[], Any]) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     draw = random.Random(0)
-    nouns = sorted(shipped_nouns().nouns)
+    nouns = sorted(lexicon().classes.nouns)
     common = ["a", "the", "of", "in", "on", "with", "and", "photo", "red", "two", ",", "."] * 200 + nouns[::20]
     captions = [" ".join(draw.choices(common, k=draw.randint(4, 20))) for _ in range(ROWS)]
     pixels = [np.random.default_rng(0).integers(0, 256, (3, 224, 224), dtype=np.uint8)] * 200

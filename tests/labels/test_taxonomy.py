@@ -13,7 +13,7 @@ from curator.errors import ConfigError
 from curator.labels.taxonomy import branch, with_ancestors
 from curator.labels.tree import tree_of
 from curator.labels.vocabulary import Vocabulary
-from curator.labels.wordnet import WordNet
+from curator.wordnet.files import WordNet
 
 # offset, words, hypernym
 NOUNS = [

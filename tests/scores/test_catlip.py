@@ -10,7 +10,6 @@ import pytest
 from curator.errors import ConfigError
 from curator.kernels.nouns import NounClasses, unwrapped
 from curator.scores.catlip import NounFinder
-from curator.scores.noun_table import make_table, shipped_nouns
 from curator.storage import MemoryStorage
 from tests.scores.opening import images, open_score, rows_of
 
@@ -86,20 +85,3 @@ def test_columns_and_a_vocabulary() -> None:
     storage.write("memory://c/bad.json", b"3")
     with pytest.raises(ConfigError, match="must be a JSON list"):
         open_score("catlip", storage=storage, vocabulary="memory://c/bad.json")
-
-
-def test_the_table_is_made_from_wordnets_files(tmp_path: Path) -> None:
-    (tmp_path / "data.noun").write_text(
-        "  1 licence\n00000010 06 n 02 car 0 auto 0 000 | wheels\n00000020 06 n 01 u_s 0 000 | country\n"
-    )
-    (tmp_path / "index.noun").write_text(
-        "  1 licence\nauto n 1 0 1 1 00000010\ncar n 1 0 1 1 00000010\nu_s n 1 0 1 1 00000020\n"
-    )
-    (tmp_path / "noun.exc").write_text("men man\nu_ses u_s\n")
-    make_table(tmp_path, tmp_path / "nouns.tsv.xz")
-    import lzma
-
-    assert lzma.decompress((tmp_path / "nouns.tsv.xz").read_bytes()).decode() == "auto\t\ncar\t10\n\nmen\tman"
-    with pytest.raises(ConfigError, match="wordnet-base"):
-        make_table(tmp_path / "none", tmp_path / "x")
-    assert len(shipped_nouns().nouns) > 50_000

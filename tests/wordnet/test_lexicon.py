@@ -1,4 +1,4 @@
-"""The lexicon that ships, the making of one from WordNet's files, and which words may name a picture."""
+"""The lexicon that ships, and the making of one from WordNet's files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from curator.errors import ConfigError
-from curator.free.lexicon import NAME, lexicon, read_lexicon
-from curator.free.make_lexicon import make_lexicon
-from curator.free.pos import open_filter
-from curator.free.singular import singular_phrase
+from curator.wordnet.lexicon import NAME, Lexicon, lexicon
+from curator.wordnet.making import make_lexicon
 
 HEADING = "  1 a licence\n"
 
@@ -19,24 +17,32 @@ def wordnet(folder: Path) -> Path:
     """WordNet's files with half a dozen words."""
     folder.mkdir()
     files = {
-        "index.noun": "dog n 2 1 @ 2 1 00000020 00000040\ndomestic_dog n 1 0 1 0 00000020\nsee n 1 0 1 0 00000060\n",
+        "index.noun": "dog n 2 1 @ 2 1 00000020 00000040\ndomestic_dog n 1 0 1 0 00000020\ncad n 1 0 1 0 00000040\n"
+        "bitch n 1 0 1 0 00000020\nsee n 1 0 1 0 00000060\n",
         "index.adj": "red a 1 0 1 0 00000001\n",
         "index.verb": "see v 1 0 1 0 00000001\nhop v 1 0 1 0 00000002\nhike v 1 0 1 0 00000002\ncarry v 1 0 1 0 0003\n",
+        "data.noun": "00000020 05 n 02 dog 0 domestic_dog 0 000 | barks\n00000040 05 n 01 cad 0 000 | a man\n"
+        "00000060 05 n 02 see 0 u_s 0 000 | a bishop's\n",
+        "noun.exc": "men man\nu_ses u_s\n",
         "verb.exc": "taken take\n",
         "cntlist.rev": "dog%1:05:00:: 1 42\ndog%2:38:00:: 1 2\nsee%2:39:00:: 1 900\nred%3:00:01:: 1 5\n",
     }
     for name, text in files.items():
-        (folder / name).write_text((HEADING if name.startswith("index") else "") + text)
+        (folder / name).write_text((HEADING if name.startswith(("index", "data")) else "") + text)
     return folder
 
 
 def test_a_lexicon_is_made_from_wordnets_files(tmp_path: Path) -> None:
     path = make_lexicon(wordnet(tmp_path / "wordnet"), tmp_path / "out")
-    made = read_lexicon(path)
-    assert made.nouns == {"dog": (0, 1), "domestic dog": (0,), "see": (2,)}
+    made = Lexicon(path)
+    assert made.nouns == {"bitch", "cad", "dog", "domestic dog", "see"}
+    assert [made.synsets(noun) for noun in ("dog", "domestic dog", "see", "cow")] == [(20, 40), (20,), (60,), ()]
     assert made.uses == {"dog": 42}
-    assert made.named == {"dog", "red"}  # "see" is a noun less than one time in ten
+    assert made.named == {"bitch", "cad", "dog", "red"}  # "see" is a noun less than one time in ten
     assert made.synonyms("dog", "domestic dog")
+    assert made.synonyms("dog", "cad")
+    assert made.classes.nouns == {"bitch": None, "cad": "n40", "dog": "n20", "see": "n60"}  # a bitch is dog's
+    assert made.classes.irregular == {"men": ["man"]}
     assert not made.synonyms("dog", "see")
     assert not made.synonyms("dog", "unheard-of")
     assert made.frequent() == ["dog"]
@@ -46,7 +52,7 @@ def test_a_lexicon_is_made_from_wordnets_files(tmp_path: Path) -> None:
 
 
 def test_participles_are_known_by_their_verb(tmp_path: Path) -> None:
-    made = read_lexicon(make_lexicon(wordnet(tmp_path / "wordnet"), tmp_path / "out"))
+    made = Lexicon(make_lexicon(wordnet(tmp_path / "wordnet"), tmp_path / "out"))
     words = ("hopping", "hiked", "carried", "seeing", "taken", "hops", "ing", "swimming", "bred")
     assert [word for word in words if made.names(word)] == ["hopping", "hiked", "carried", "seeing", "taken"]
 
@@ -62,18 +68,5 @@ def test_the_lexicon_that_ships_is_wordnets() -> None:
     assert len(words.frequent()) == 11_776
     assert words.synonyms("automobile", "car")
     assert words.synonyms("golden retriever", "golden retriever")
-
-
-def test_which_words_may_name_a_picture() -> None:
-    text = "the see holding dog puppies golden retrievers are make slowly two best quickly glass painted in"
-    words = text.split()
-    kept = open_filter("wordnet")([words, []])
-    assert kept == [["holding", "dog", "puppies", "golden", "retrievers", "two", "best", "glass", "painted"], []]
-    assert open_filter("none")([words]) == [words]
-
-
-@pytest.mark.parametrize(
-    ("phrase", "single"), [("golden retrievers", "golden retriever"), ("wine glass", "wine glass"), ("C's", "C's")]
-)
-def test_the_last_word_of_a_phrase_is_put_in_the_singular(phrase: str, single: str) -> None:
-    assert singular_phrase(phrase) == single
+    assert words.synsets("dog")[0] == 2_084_071
+    assert (len(words.classes.nouns), words.classes.class_of("dogs")) == (57_506, "n2084071")

@@ -1,11 +1,14 @@
-"""Owns the reading of WordNet's noun files: which words are nouns, their glosses, and what they are kinds of.
+"""Owns the reading of WordNet's own files: which words are nouns, their glosses, and what they are kinds of.
 
-Knows no picture, caption or vocabulary. File formats: WordNet 3.0 manual, wndb(5WN).
+Knows no picture, caption or vocabulary, nor what of it ships. File formats: WordNet 3.0 manual, wndb(5WN),
+cntlist(5WN), morphy(7WN).
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +38,9 @@ class WordNet:
         """Read `index.noun`, `data.noun` and `cntlist.rev` of `folder`; raises ConfigError when they are not there."""
         if not (folder / "data.noun").is_file():
             raise ConfigError(f"{folder}: no data.noun; fetch the wordnet-base package first")
-        self._synsets = dict(_read_data(folder / "data.noun"))
-        self._senses = dict(_read_index(folder / "index.noun"))
-        self._used = _read_counts(folder / "cntlist.rev")
+        self._synsets = dict(read_data(folder / "data.noun"))
+        self._senses = read_index(folder / "index.noun")
+        self._used = read_uses(folder / "cntlist.rev", "1")
 
     @property
     def nouns(self) -> frozenset[str]:
@@ -85,39 +88,51 @@ class WordNet:
         return sorted(plain, key=lambda word: (-self._used[word], word))[:count]
 
 
-def _read_counts(path: Path) -> dict[str, int]:
-    """Uses of every noun over all its senses, from `cntlist.rev` (sense key, sense number, count)."""
-    counts: dict[str, int] = {}
-    for line in path.read_text(encoding="latin-1").splitlines():
-        key, _, uses = line.split()
-        lemma, _, sense = key.partition("%")
-        if sense.startswith("1:"):
-            word = lemma.replace("_", " ").lower()
-            counts[word] = counts.get(word, 0) + int(uses)
-    return counts
-
-
-def _read_index(path: Path) -> list[tuple[str, list[int]]]:
-    entries = []
-    for line in path.read_text(encoding="latin-1").splitlines():
-        if line.startswith(" "):
-            continue
-        fields = line.split()
-        count = int(fields[2])
-        entries.append((fields[0].replace("_", " ").lower(), [int(offset) for offset in fields[-count:]]))
-    return entries
-
-
-def _read_data(path: Path) -> list[tuple[int, Synset]]:
-    entries = []
-    for line in path.read_text(encoding="latin-1").splitlines():
-        if line.startswith(" "):
-            continue
+def read_data(path: Path) -> Iterator[tuple[int, Synset]]:
+    """The synsets of a `data.noun` by their offsets."""
+    for line in _lines(path):
         left, _, gloss = line.partition(" | ")
         fields = left.split()
         count = int(fields[3], 16)
-        words = tuple(word.replace("_", " ").lower() for word in fields[4 : 4 + 2 * count : 2])
+        words = tuple(_plain(word) for word in fields[4 : 4 + 2 * count : 2])
         pointers = fields[5 + 2 * count :]
         above = [int(pointers[i + 1]) for i in range(0, len(pointers) - 1) if pointers[i] in ("@", "@i")]
-        entries.append((int(fields[0]), Synset(words, gloss.partition(";")[0].strip(), tuple(above))))
-    return entries
+        yield int(fields[0]), Synset(words, gloss.partition(";")[0].strip(), tuple(above))
+
+
+def read_index(path: Path) -> dict[str, list[int]]:
+    """The lemmas of an `index.POS`, each with the offsets of its synsets, the most frequent sense first."""
+    found = {}
+    for line in _lines(path):
+        fields = line.split()
+        found[_plain(fields[0])] = [int(offset) for offset in fields[-int(fields[2]) :]]
+    return found
+
+
+def read_uses(path: Path, types: str) -> Counter[str]:
+    """How often WordNet's tagged texts use each lemma in senses of these ss_types, from `cntlist.rev`."""
+    counts: Counter[str] = Counter()
+    for line in _lines(path):
+        key, _, uses = line.split()
+        lemma, _, sense = key.partition("%")
+        if sense[0] in types:
+            counts[_plain(lemma)] += int(uses)
+    return counts
+
+
+def read_exceptions(path: Path) -> dict[str, list[str]]:
+    """The irregular forms of a `POS.exc` with their base forms."""
+    return {form: bases for form, *bases in (_plain_all(line) for line in _lines(path))}
+
+
+def _plain_all(line: str) -> list[str]:
+    return [_plain(word) for word in line.split()]
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines but those of the licence, which begin with a space."""
+    return (line for line in path.read_text(encoding="latin-1").splitlines() if not line.startswith(" "))
+
+
+def _plain(lemma: str) -> str:
+    return lemma.replace("_", " ").lower()

@@ -1,0 +1,23 @@
+"""Which words of captions may name a picture without a tagger, and the singular of a phrase."""
+
+from __future__ import annotations
+
+import pytest
+
+from curator.free.pos import open_filter
+from curator.free.singular import singular_phrase
+
+
+def test_which_words_may_name_a_picture() -> None:
+    text = "the see holding dog puppies golden retrievers are make slowly two best quickly glass painted in"
+    words = text.split()
+    kept = open_filter("wordnet")([words, []])
+    assert kept == [["holding", "dog", "puppies", "golden", "retrievers", "two", "best", "glass", "painted"], []]
+    assert open_filter("none")([words]) == [words]
+
+
+@pytest.mark.parametrize(
+    ("phrase", "single"), [("golden retrievers", "golden retriever"), ("wine glass", "wine glass"), ("C's", "C's")]
+)
+def test_the_last_word_of_a_phrase_is_put_in_the_singular(phrase: str, single: str) -> None:
+    assert singular_phrase(phrase) == single
