@@ -40,8 +40,8 @@ def templates(document: Document) -> list[Document]:
 def test_documents_are_valid(overlay: Path) -> None:
     documents = build(overlay)
     kinds = sorted(document["kind"] for document in documents)
-    once = ["ConfigMap", "RayJob", "ServiceAccount"]
-    assert kinds == (once if overlay.name.startswith("once") else ["ConfigMap", "CronJob", "RayCluster", once[2]])
+    of_run = ["RayJob"] if overlay.name.startswith("once") else ["CronJob", "RayCluster"]
+    assert kinds == sorted(["ConfigMap", "NetworkPolicy", "ServiceAccount", *of_run])
     models = {"RayCluster": RayCluster, "RayJob": RayJob}
     for document in documents:
         assert document["metadata"]["namespace"] == "curator"
@@ -148,13 +148,22 @@ def test_the_job_fits_the_cluster_that_it_runs_on(job: Config) -> None:
 
 
 def commands() -> list[list[str]]:
-    """The command lines in the manifests that run a script of jobs/."""
+    """The command lines in the manifests that run a script of jobs/, one of them by way of deploy/cron/on-ray.sh."""
     found = [shlex.split(yaml.safe_load((DEPLOY / "rayjob.yaml").read_text())["spec"]["entrypoint"])]
     for container in containers(yaml.safe_load((DEPLOY / "cronjob.yaml").read_text())):
-        (script,) = container["args"]
-        words = shlex.split(script)
-        found.append(words[words.index("python") :])
+        found.append(["python", "/opt/curator/jobs/label.py", *container["args"]])
     return found
+
+
+def test_the_night_is_started_by_the_script_of_the_image_and_ends_within_its_job() -> None:
+    cron = yaml.safe_load((DEPLOY / "cronjob.yaml").read_text())
+    (container,) = containers(cron)
+    assert container["command"][-1] == "/opt/curator/nightly.sh"
+    assert "COPY deploy/cron/on-ray.sh /opt/curator/nightly.sh" in (DEPLOY / "Dockerfile").read_text()
+    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    cluster = yaml.safe_load((DEPLOY / "raycluster.yaml").read_text())["metadata"]["name"]
+    assert given["RAY_API_SERVER_ADDRESS"] == f"http://{cluster}-head-svc:8265"
+    assert int(given["CURATOR_WINDOW_S"]) < cron["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

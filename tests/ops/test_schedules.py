@@ -145,3 +145,62 @@ def test_the_jobs_are_commands_on_ray_that_take_settings(job: str) -> None:
     assert "--config" in run.stdout
     assert "--set" in run.stdout
     assert '"--backend", "ray"' in script.read_text()
+
+
+NIGHT = "nightly-2026-11-22"
+RUNNING, SUCCEEDED = f"Status for job '{NIGHT}': RUNNING", f"Job '{NIGHT}' succeeded"
+FAILED = f"Job '{NIGHT}' failed\nStatus message: over budget; the night before Job 'nightly-2026-11-21' succeeded"
+UNKNOWN, STOPPED = "RuntimeError: 404: no such job", f"Job '{NIGHT}' was stopped"
+FAKE_RAY = """#!/bin/sh
+echo "$*" >> "$PLACE/asked"
+if [ "$2" = status ]; then
+    count=$(grep -c "^job status" "$PLACE/asked")
+    cat "$PLACE/$count"
+fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "did"),
+    [
+        ([UNKNOWN, RUNNING, SUCCEEDED], 0, ["submit", "logs"]),
+        ([UNKNOWN, RUNNING, RUNNING, FAILED], 1, ["submit", "logs", "logs"]),
+        ([RUNNING, STOPPED], 1, ["logs"]),  # another pod has submitted it
+        ([FAILED], 1, []),
+        ([SUCCEEDED], 0, []),
+        ([UNKNOWN, RUNNING, UNKNOWN, SUCCEEDED], 0, ["submit", "logs", "submit"]),  # a new head that knows of nothing
+    ],
+)
+def test_the_night_on_ray_is_submitted_once_and_followed(
+    answers: list[str], status: int, did: list[str], tmp_path: Path
+) -> None:
+    for number, answer in enumerate(answers, 1):
+        (tmp_path / str(number)).write_text(answer)
+    submissions = [shlex.split(line) for line in asked_of_ray(tmp_path, status) if line.startswith("job submit")]
+    verbs = [line.split()[1] for line in (tmp_path / "asked").read_text().splitlines()]
+    assert [verb for verb in verbs if verb != "status"] == did
+    for words in submissions:
+        assert words[2:5] == ["--no-wait", "--submission-id", NIGHT]
+        assert words[5:8] == ["--", "python", "/opt/curator/jobs/label.py"]
+        given = parse(shlex.join(["curator", "label", *words[8:]]))
+        assert (str(given["config"]), given["run_id"]) == ("s3://b/job.toml", "2026-11-22")
+        assert 17_000 < given["max_seconds"] <= 18_000
+
+
+def test_a_night_whose_window_is_over_is_not_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "1").write_text(UNKNOWN)
+    assert asked_of_ray(tmp_path, 1, CURATOR_WINDOW_S="0") == [f"job status {NIGHT}"]
+
+
+def asked_of_ray(place: Path, status: int, **variables: str) -> list[str]:
+    """What deploy/cron/on-ray.sh asks of a Ray that gives the answers in ``place``, one by one."""
+    (place / "ray").write_text(FAKE_RAY)
+    (place / "ray").chmod(0o755)
+    environment = {
+        "PATH": f"{place}:{os.environ['PATH']}", "PLACE": str(place), "CURATOR_RUN_ID": "2026-11-22",
+        "CURATOR_PAUSE_S": "0", **variables,
+    }  # fmt: skip
+    command = [DEPLOY / "cron" / "on-ray.sh", "--config", "s3://b/job.toml"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == status, run.stderr
+    return (place / "asked").read_text().splitlines()
