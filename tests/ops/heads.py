@@ -31,7 +31,7 @@ class Head:
     """``ray start --head`` with ``options``, answering on loopback once the constructor is through."""
 
     def __init__(self, options: Sequence[str]) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="cr-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="cr-", dir="/tmp"))  # the paths of Ray's sockets must be short
         self._mark = uuid.uuid4().hex
         self._started: list[subprocess.Popen[bytes]] = []
         self.port, dashboard, client = free_ports(3)

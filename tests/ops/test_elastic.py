@@ -102,7 +102,8 @@ def test_forty_shards_while_one_node_dies_and_another_comes(
     assert (summary.shards["done"], summary.shards["quarantined"]) == (SHARDS, 0)
     assert len(ready) == 3
     assert [news.evicted for news in lost if news.worker in ready] == [True], lost  # successors may be sent there, too
-    assert len(set(done_by.values())) == 3, "each of the three nodes did some of the work"
+    gone = {news.worker for news in lost}  # it may have come too late to do more than hold leases
+    assert set(ready) - gone <= set(done_by.values()), "both others did some of the work"
     assert_same_rows(read_rows(config.output.url), rows_alone)
     assert not any(problems for _, problems in verify_output(config.output.url, open_storage()))
 
@@ -155,22 +156,26 @@ def drain(address: str, node: str) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_fewer_workers_than_the_minimum_are_an_error_that_says_so(
     ray_cluster: Any, forty: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
-    """One place for the two that are wanted at least: shards are given out meanwhile, until no second has come."""
+    """One place for the two that are wanted at least: shards are given out meanwhile, until no second has come.
+
+    ``tests/engine/test_driver_elastic.py`` has the same under a clock of its own.
+    """
     config = elastic_config(
         forty,
         tiny_encoder_dir,
         tmp_path / "out",
         ray={"workers": 2, "min_workers": 2, "num_cpus": 1, "resources": {"few": 1}},
-        startup_s=10.0,
+        startup_s=20.0,
         grace_s=1.0,
     )
     with nodes(ray_cluster, {"num_cpus": 1, "resources": {"few": 1}}):
         summary = label(config, fleet=fleet_of(config, Idle))
     assert (summary.status, summary.exit_status) == ("fleet_lost", 1)
-    assert "only 1 of at least 2 workers were ready for 10 s" in summary.message
+    assert "only 1 of at least 2 workers were ready for 20 s" in summary.message
 
 
 def test_quarters_of_a_gpu_and_actors_on_every_node(ray_cluster: Any) -> None:
@@ -187,6 +192,9 @@ def test_quarters_of_a_gpu_and_actors_on_every_node(ray_cluster: Any) -> None:
         while len(ready) < 4 and time.monotonic() < until:
             ready += [news.worker for news in fleet.wait(0.5) if isinstance(news, WorkerReady)]
         assert len(ready) == 4
-        free = available_resources_per_node()
+        free: list[float] = []
+        while free != [0.5, 0.5] and time.monotonic() < until:  # what Ray knows of its nodes is some moments old
+            known = available_resources_per_node()
+            free = [known[node.node_id].get("GPU", 0.0) for node in ours]
         fleet.close(1.0)
-    assert [free[node.node_id].get("GPU", 0.0) for node in ours] == [0.5, 0.5]
+    assert free == [0.5, 0.5]

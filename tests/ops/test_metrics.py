@@ -14,14 +14,17 @@ from typing import Any
 import pytest
 
 from curator.config import Config
+from curator.engine.backends.local import LocalFleet
+from curator.engine.compose import plan_worker, wire_worker
 from curator.engine.ledger import Ledger
 from curator.engine.metrics import METRICS
 from curator.engine.progress import Progress, Totals
 from curator.engine.run import label
 from curator.errors import ConfigError
 from curator.storage import open_storage
+from tests.ops.pacing import Paced
 from tests.ops.scraping import expected, free_port, scrape
-from tests.run.jobs import job_config, local_fleet, write_shards
+from tests.run.jobs import job_config, local_fleet, open_encoder, write_shards
 
 LABELS = ("output", "status", "reason", "stage", "outcome", "state", "verdict", "le")
 
@@ -34,8 +37,12 @@ def totals_of(output: str) -> dict[str, Any]:
     return {**totals.to_dict(), "seconds": totals.seconds}
 
 
+def about(wanted: Mapping[tuple[str, ...], float]) -> Any:
+    return pytest.approx(dict(wanted), abs=1e-6)
+
+
 def assert_all(found: Mapping[tuple[str, ...], float], wanted: Mapping[tuple[str, ...], float]) -> None:
-    assert {key: found.get(key) for key in wanted} == pytest.approx(dict(wanted), abs=1e-6)
+    assert {key: found.get(key) for key in wanted} == about(wanted)
 
 
 def job(tmp_path: Path, encoder: Path, **run: Any) -> Config:
@@ -48,13 +55,17 @@ def test_a_local_run_is_scraped_and_agrees_with_its_receipts(tmp_path: Path, tin
     port = free_port()
     config = job(tmp_path, tiny_encoder_dir, metrics_port=port, heartbeat_s=0.02)
     scrapes: list[dict[tuple[str, ...], float]] = []
+    gate, output = tmp_path / "gate", config.output.url
 
     def observe(progress: Progress) -> None:
         if progress.news is None or progress.settled == progress.shards:
             scrapes.append(scrape(port, LABELS))
+            if scrapes[-1][("curator_in_flight_shards", output)] > 0:
+                gate.touch()  # no shard is begun before one was seen in flight
 
-    summary = label(config, observe=observe, fleet=local_fleet(config))
-    output = config.output.url
+    plan, encoder = plan_worker(config), open_encoder(config.encoder.name)
+    paced = Paced(lambda: wire_worker(plan, encoder, open_storage()), gate)
+    summary = label(config, observe=observe, fleet=LocalFleet(paced, in_flight=config.run.in_flight))
     last = scrapes[-1]
     assert_all(last, expected(totals_of(output), output))
     assert_all(
@@ -72,7 +83,6 @@ def test_a_local_run_is_scraped_and_agrees_with_its_receipts(tmp_path: Path, tin
         },
     )
     assert summary.shards["done"] == 3
-    assert any(found[("curator_in_flight_shards", output)] > 0 for found in scrapes)
     assert scrapes[0][("curator_planned_shards", output)] == 4  # from the very beginning
     assert scrapes[0][("curator_shards_total", output, "done")] == 0
     assert last[("curator_images_per_second", output)] >= 0
@@ -110,9 +120,9 @@ def test_a_run_on_ray_is_exported_by_rays_agent(tmp_path: Path, tiny_encoder_dir
     wanted = {(f"ray_{name}", *rest): value for (name, *rest), value in expected(totals_of(output), output).items()}
     port = next(node["MetricsExportPort"] for node in ray.nodes() if node["Alive"])
     found: dict[tuple[str, ...], float] = {}
-    until = time.monotonic() + 60
-    while time.monotonic() < until and ("ray_curator_shards_total", output, "done") not in found:
-        time.sleep(1.0)
+    until = time.monotonic() + 120
+    while time.monotonic() < until and {key: found.get(key) for key in wanted} != about(wanted):
+        time.sleep(1.0)  # the agent hears of them bit by bit
         found = scrape(port, LABELS, "ray_curator_")
     assert_all(found, wanted)
 

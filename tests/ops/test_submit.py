@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
+SHARDS = 150
 
 
 def finished(client: Any, job: str, *, within_s: float = 150) -> Any:
@@ -67,10 +68,10 @@ def test_nobody_is_heard_without_the_token(head: Head, token: str | None) -> Non
 
 
 @pytest.fixture
-def sixty(tmp_path: Path) -> Path:
-    """Sixty shards of the same samples: enough to be in the middle of."""
+def many(tmp_path: Path) -> Path:
+    """Shards of the same samples: enough to be in the middle of for as long as a command takes to start."""
     first, *_ = write_shards(tmp_path / "shards", 1, samples=24)
-    for number in range(1, 60):
+    for number in range(1, SHARDS):
         (tmp_path / "shards" / f"{number:04d}.tar").hardlink_to(first)
     return tmp_path / "shards"
 
@@ -96,10 +97,10 @@ def assert_whole(output: Path, shards: Path, encoder: Path, alone: Path) -> None
 
 @pytest.mark.slow
 def test_a_stopped_job_leaves_what_the_next_one_finishes(
-    head: Head, sixty: Path, tiny_encoder_dir: Path, tmp_path: Path
+    head: Head, many: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    config = write_settings(tmp_path / "job.toml", sixty, tiny_encoder_dir, output=output)
+    config = write_settings(tmp_path / "job.toml", many, tiny_encoder_dir, output=output)
     client = head.client()
     entrypoint = f"python {ROOT}/jobs/label.py --config {config}"
     patience = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}}
@@ -108,20 +109,20 @@ def test_a_stopped_job_leaves_what_the_next_one_finishes(
     head.ray("job", "stop", job)
     assert str(finished(client, job).status) == "STOPPED"
     assert "run the same command to resume" in client.get_job_logs(job)
-    assert 0 < len(receipts(output)) < 60
+    assert 0 < len(receipts(output)) < SHARDS
     assert not (output / "_ledger" / "lock.json").exists()
     again = client.submit_job(entrypoint=entrypoint, runtime_env=patience)
     assert str(finished(client, again).status) == "SUCCEEDED"
-    assert_whole(output, sixty, tiny_encoder_dir, tmp_path / "alone")
+    assert_whole(output, many, tiny_encoder_dir, tmp_path / "alone")
 
 
 @pytest.mark.slow
 def test_sigterm_to_a_node_drains_it_and_costs_no_lease(
-    head: Head, sixty: Path, tiny_encoder_dir: Path, tmp_path: Path
+    head: Head, many: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     """What Kubernetes sends to a pod: Ray drains the node, its actor ends its leases, and the next node goes on."""
     output, place = tmp_path / "out", ("--num-cpus=1", '--resources={"spot": 1}')
-    config = write_settings(tmp_path / "job.toml", sixty, tiny_encoder_dir, output=output, resources="{spot = 1}")
+    config = write_settings(tmp_path / "job.toml", many, tiny_encoder_dir, output=output, resources="{spot = 1}")
     node = head.add_node(*place, drain_s=60)
     client = head.client()
     job = client.submit_job(entrypoint=f"python {ROOT}/jobs/label.py --config {config}")
@@ -133,4 +134,4 @@ def test_sigterm_to_a_node_drains_it_and_costs_no_lease(
     assert said.count("worker leaving worker=ray-0") == 1
     assert "worker lost" not in said
     assert node.wait(60) is not None
-    assert_whole(output, sixty, tiny_encoder_dir, tmp_path / "alone")
+    assert_whole(output, many, tiny_encoder_dir, tmp_path / "alone")

