@@ -221,14 +221,13 @@ def _bury(output: Path) -> None:
 @pytest.mark.parametrize("kill_at", [0, 2])
 def test_a_driver_killed_in_mid_run(run: Path, parts: list[list[Row]], tmp_path: Path, kill_at: int) -> None:
     """SIGKILL to the command itself after some receipts; the same command again, and the counts are exact."""
-    child = os.fork()
-    if not child:  # the child dies by its own storage, as it is about to make a receipt
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            count(run, tmp_path / "out", storage=_Killing(kill_at))
-        finally:
-            os._exit(3)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    program = f"""if True:
+        from pathlib import Path
+        from tests.curation.test_concepts import Killing, count
+        count(Path({str(run)!r}), Path({str(tmp_path / "out")!r}), storage=Killing({kill_at}))
+    """
+    killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr  # by its own storage, about to make a receipt
     done = len(list((tmp_path / "out" / "_counts" / "_ledger" / "receipts").glob("*")))
     assert done == kill_at
     assert not (tmp_path / "out" / "totals.json").exists()
@@ -241,7 +240,7 @@ def test_a_driver_killed_in_mid_run(run: Path, parts: list[list[Row]], tmp_path:
     assert_exact(tmp_path / "out", parts)
 
 
-class _Killing(CrashingStorage):
+class Killing(CrashingStorage):
     """Kills its process when the ``n``-th receipt (from 0) is about to be made."""
 
     def __init__(self, n: int) -> None:

@@ -15,6 +15,11 @@ DIM = 4
 COLUMNS = (ColumnSpec("number", "score", "what the pixels say"), ColumnSpec("captions", "strings", "the caption"))
 
 
+def engine_threads() -> set[threading.Thread]:
+    """The engine's own: a library may begin one of its own at any time."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("curator-")}
+
+
 class FakeEncoder:
     """The vector of an image is its first pixel's value. ``before`` is called with each batch's numbers."""
 

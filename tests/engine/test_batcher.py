@@ -12,7 +12,7 @@ import pytest
 from curator.data import ColumnValues, Decoded, Embeddings, Lease, Rows, Shard
 from curator.engine.assembly import Assembly
 from curator.engine.batcher import DeviceBatcher, Slot
-from tests.engine.machines import COLUMNS, DIM, EchoHead, FakeEncoder
+from tests.engine.machines import COLUMNS, DIM, EchoHead, FakeEncoder, engine_threads
 from tests.engine.rows import record
 
 
@@ -188,14 +188,14 @@ def test_heads_of_one_batch_run_while_the_device_runs_the_next(bench: Bench) -> 
 
 def test_close_runs_what_waits_and_ends_both_threads() -> None:
     bench = Bench(batch_size=8)
-    before = set(threading.enumerate())
+    before = engine_threads()
     batcher = bench.start()
     a = assembly_of("a", 20)
     for index in range(20):
         batcher.put(slot(a, index, index))
     batcher.close()
     assert numbers_of(a.take(wait=False)) == list(range(20))
-    assert set(threading.enumerate()) <= before
+    assert engine_threads() <= before
     assert bench.permits.left == 20
 
 

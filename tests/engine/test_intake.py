@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from curator.data import Lease, Reject, Rows, Sample, Shard
 from curator.engine.assembly import Assembly
+from curator.engine.decoding import DecodeThreads
 from curator.engine.intake import Intake, WorkerSettings
 from curator.errors import RetryableError
-from tests.engine.machines import COLUMNS, DIM, EchoHead, FakeDecoder, FakeEncoder, sample
+from tests.engine.machines import COLUMNS, DIM, EchoHead, FakeDecoder, FakeEncoder, engine_threads, sample
 
 SETTINGS = WorkerSettings(batch_size=4, decode_threads=2, image_limit_s=60.0, block_rows=8)
 
@@ -24,9 +25,11 @@ SETTINGS = WorkerSettings(batch_size=4, decode_threads=2, image_limit_s=60.0, bl
 class Line:
     """An intake with its fakes."""
 
-    def __init__(self, settings: WorkerSettings = SETTINGS) -> None:
+    def __init__(self, settings: WorkerSettings = SETTINGS, *, threads: int = 2, limit_s: float = 0.25) -> None:
         self.encoder, self.decoder, self.settings = FakeEncoder(), FakeDecoder(), settings
-        self.intake = Intake(self.decoder, self.encoder, (EchoHead(),), settings)
+        self.pool = DecodeThreads(self.decoder, threads=threads, limit_s=limit_s)
+        self.bound = settings.in_flight_samples(self.pool.under_way)
+        self.intake = Intake(self.pool, self.encoder, (EchoHead(),), settings)
 
     def assembly(self, name: str = "a") -> Assembly:
         return Assembly(Lease(Shard(f"mem/{name}.tar")), dim=DIM, columns=COLUMNS, block_rows=self.settings.block_rows)
@@ -49,7 +52,7 @@ class Line:
     @property
     def permits_back(self) -> bool:
         room = self.intake._room
-        return (room._images, room._bytes) == (self.settings.in_flight_samples, 0)
+        return (room._images, room._bytes) == (self.bound, 0)
 
     def close(self) -> None:
         self.decoder.release.set()
@@ -107,7 +110,7 @@ def test_a_fault_of_the_reader_is_the_rows_reason(line: Line) -> None:
 
 @pytest.mark.parametrize("member", ["txt", "json"])
 def test_a_text_that_is_too_long_is_a_reject_and_is_not_kept(member: str) -> None:
-    line = Line(WorkerSettings(batch_size=1, decode_threads=1, max_text_bytes=100))
+    line = Line(WorkerSettings(batch_size=1, max_text_bytes=100))
     try:
         samples = [Sample(f"k{n}", n, 0, {"jpg": b"ok 1", member: b" " * n}) for n in (100, 101)]
         (rows,) = line.run(line.assembly(), [replace(each, index=i) for i, each in enumerate(samples)])
@@ -138,7 +141,7 @@ def test_a_text_that_is_too_long_is_a_reject_and_is_not_kept(member: str) -> Non
     ],
 )
 def test_captions_are_found_where_the_config_says(source: str, fields: dict[str, bytes], caption: str | None) -> None:
-    line = Line(WorkerSettings(batch_size=1, decode_threads=1, caption=source))
+    line = Line(WorkerSettings(batch_size=1, caption=source))
     try:
         (rows,) = line.run(line.assembly(), [Sample("k", 0, 0, {"jpg": b"ok 1", **fields})])
         assert rows.records[0].caption == caption
@@ -157,7 +160,7 @@ def test_an_endless_decode_is_a_reject_and_its_neighbours_keep_their_rows(reques
     late = taken[0].records[1]
     assert late.reject == Reject("decode_timeout", "not decoded within 1 s")
     assert late.sha256 == hashlib.sha256(b"endless 1").digest()
-    assert line.intake.left_behind == 3
+    assert line.pool.left_behind == 3
     line.decoder.release.set()
     assert reasons(line.run(line.assembly("b"), [sample(i, i) for i in range(20)])) == [None] * 20
     wait_until(lambda: line.permits_back)
@@ -179,10 +182,10 @@ def test_an_exception_that_nobody_foresaw_fails_its_lease_and_no_other(line: Lin
 
 
 def test_images_under_way_are_bounded_whatever_the_number_of_leases() -> None:
-    line = Line(WorkerSettings(batch_size=2, decode_threads=1, image_limit_s=30))
+    line = Line(WorkerSettings(batch_size=2), threads=1, limit_s=30)
     gate = threading.Event()
     line.encoder.before = lambda numbers: gate.wait(60)
-    bound = line.settings.in_flight_samples
+    bound = line.bound
     leases = [line.assembly(str(i)) for i in range(3)]
     try:
         threads = [
@@ -208,7 +211,7 @@ def test_waiting_for_room_ends_with_the_lease_or_at_its_limit(ended: bool) -> No
     line.encoder.before = lambda numbers: gate.wait(60)
     a = line.assembly()
     try:
-        for index in range(line.settings.in_flight_samples):
+        for index in range(line.bound):
             line.intake.admit(a, sample(index, index))
         if ended:
             threading.Timer(0.1, a.fail, (ValueError("gone"),)).start()
@@ -238,7 +241,7 @@ def test_after_any_mix_of_outcomes_all_permits_are_back(
     leases: list[list[str]], broken: set[int], give_up: int | None
 ) -> None:
     """Rejects, crashes, time-outs, encoder faults, ended leases: a permit that leaks would starve the worker."""
-    line = Line(WorkerSettings(batch_size=3, decode_threads=2, image_limit_s=0.25, block_rows=5))
+    line = Line(WorkerSettings(batch_size=3, block_rows=5))
 
     def before(numbers: list[int]) -> None:
         if len(line.encoder.batches) - 1 in broken:
@@ -276,12 +279,12 @@ def test_after_any_mix_of_outcomes_all_permits_are_back(
             late += outcome.count("decode_timeout")  # on a busy machine perhaps more than the endless ones
             found = zip(leases[number], outcome, strict=True)
             assert all(reason in (words[kind], "decode_timeout") for kind, reason in found), (leases[number], outcome)
-    assert late <= line.intake.left_behind
+    assert late <= line.pool.left_behind
 
 
 def test_close_ends_all_threads() -> None:
-    before = set(threading.enumerate())
+    before = engine_threads()
     line = Line()
     line.run(line.assembly(), [sample(i, i) for i in range(10)])
     line.close()
-    wait_until(lambda: set(threading.enumerate()) <= before)
+    wait_until(lambda: engine_threads() <= before)
