@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from curator import logs
+from curator.errors import ConfigError
 from curator.storage.urls import redact_text
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ _WORDS = "METHOD[,OPTION=VALUE…]; repeatable"
 Free = Annotated[list[str] | None, typer.Option("--free", help=f"Labels without a vocabulary, e.g. cased: {_WORDS}")]
 Entities = Annotated[list[str] | None, typer.Option("--entities", help=f"Entity tags, e.g. mofi,gazetteer=G: {_WORDS}")]
 Score = Annotated[list[str] | None, typer.Option("--score", help=f"A score, e.g. clip_score: {_WORDS}")]
+Backend = Annotated[str | None, typer.Option("--backend", help="local | ray")]
+Salvage = Annotated[bool | None, typer.Option("--salvage", help="Keep what precedes the cut of a shard")]
+Since = Annotated[str | None, typer.Option("--since", help="Only shards whose name sorts after this one")]
+MaxShards = Annotated[int | None, typer.Option("--max-shards", help="At most so many shards in this run")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script")]
 
 
@@ -120,6 +125,8 @@ def with_descriptions(
     from curator.api import with_vocabulary
     from curator.config import with_annotators
 
+    if top_k is not None and vocabulary is None:
+        raise ConfigError("--top-k is for --vocabulary; of a label set in the config it is --set labels.0.top_k=…")
     if vocabulary is not None:
         settings = with_vocabulary(settings, vocabulary, **({} if top_k is None else {"top_k": top_k}))
     return with_annotators(settings, {"free": free or (), "entities": entities or (), "scores": score or ()})

@@ -12,13 +12,17 @@ import typer
 from curator import logs
 from curator.cli.app import (
     AsJson,
+    Backend,
     ConfigPath,
     Entities,
     Free,
     Inputs,
+    MaxShards,
     Output,
     Overrides,
+    Salvage,
     Score,
+    Since,
     TopK,
     VocabularyFile,
     app,
@@ -46,6 +50,10 @@ def plan(
     free: Free = None,
     entities: Entities = None,
     score: Score = None,
+    backend: Backend = None,
+    salvage: Salvage = None,
+    since: Since = None,
+    max_shards: MaxShards = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Label a sample; say images, bytes and hours")] = False,
     sample: Annotated[int, typer.Option(min=1, help="Shards of the sample")] = 12,
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of the fleet; as the config says")] = None,
@@ -56,11 +64,14 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a run would do: shards, bytes, done and remaining. Methods are named as for label."""
+    """Show what a run would do: shards, bytes, done and remaining. Takes the options of label; changes nothing."""
     from curator.console import show_forecast, show_plan
     from curator.curation.relabel import preview_run
 
-    settings = load(config, overrides, inputs, output, input={"run": run})
+    settings = load(
+        config, overrides, inputs, output,
+        input={"run": run, "salvage": salvage, "since": since, "max_shards": max_shards}, run={"backend": backend},
+    )  # fmt: skip
     settings = with_descriptions(settings, vocabulary, top_k, free, entities, score)
     found = preview_run(settings)
     prices = {"worker_hour": price_worker_hour, "stored_gib": price_stored_gib}

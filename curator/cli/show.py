@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from curator.cli.app import AsJson, ConfigPath, Overrides, app, console, load, say, storage_from
+from curator.cli.app import (
+    AsJson,
+    ConfigPath,
+    Entities,
+    Free,
+    Overrides,
+    Score,
+    TopK,
+    VocabularyFile,
+    app,
+    console,
+    load,
+    say,
+    storage_from,
+    with_descriptions,
+)
 
 
 @app.command()
@@ -100,28 +116,35 @@ def verify(
 
 @app.command()
 def schema(
+    run: Annotated[str | None, typer.Argument(help="The output of a run, for the columns that it has")] = None,
     config: ConfigPath = None,
     overrides: Overrides = None,
-    dim: Annotated[int, typer.Option(help="Embedding dimension to show")] = 512,
+    vocabulary: VocabularyFile = None,
+    top_k: TopK = None,
+    free: Free = None,
+    entities: Entities = None,
+    score: Score = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the columns of the output: names, types, descriptions. With --config, those of its label sets, too."""
+    """Show the columns that a run with these settings will write: names, types, what they mean. Loads no weights."""
     from curator.console import rows_table
-    from curator.engine.annotations import read_annotations
     from curator.engine.compose import storage_of
+    from curator.engine.preview import planned_columns
+    from curator.tables.readers import schema_of
     from curator.tables.schema import SCHEMA_VERSION, build_schema, describe
 
     settings = load(config, overrides, None, None)
-    planned = read_annotations(settings, storage_of(settings)).columns
-    columns = describe(build_schema(dim, settings.output.embedding_dtype, planned))
-    rows = [(column.name, column.type, "yes" if column.nullable else "no", column.description) for column in columns]
-    if as_json:
-        names = ("name", "type", "nullable", "description")
-        typer.echo(
-            json.dumps({"version": SCHEMA_VERSION, "columns": [dict(zip(names, row, strict=True)) for row in rows]})
-        )
+    if run is None:
+        settings = with_descriptions(settings, vocabulary, top_k, free, entities, score)
+        dim, planned = planned_columns(settings)
+        columns = describe(build_schema(dim, settings.output.embedding_dtype, planned))
     else:
-        console.print(rows_table(f"Schema version {SCHEMA_VERSION}", ["column", "type", "null", "description"], rows))
+        columns = describe(schema_of(run, storage_of(settings)))
+    if as_json:
+        typer.echo(json.dumps({"version": SCHEMA_VERSION, "columns": [asdict(column) for column in columns]}))
+        return
+    rows = [(column.name, column.type, "yes" if column.nullable else "no", column.description) for column in columns]
+    console.print(rows_table(f"Schema version {SCHEMA_VERSION}", ["column", "type", "null", "description"], rows))
 
 
 @app.command()

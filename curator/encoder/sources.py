@@ -49,6 +49,17 @@ def resolve(name: str, pretrained: str | None, cache_dir: Path | None) -> Source
     return source
 
 
+def embedding_dim(name: str, cache_dir: Path | None) -> int:
+    """How many numbers an embedding of that encoder has, from its configuration alone. Raises ConfigError."""
+    if name.startswith(_HUB):
+        config = _model_config(_fetched(name, cache_dir, filename=_CONFIG))
+    elif name == EMBEDDED or name.startswith(_LOCAL):
+        config = resolve(name, None, cache_dir).config
+    else:
+        config = _known(name.replace("/", "-"))
+    return int(config["embed_dim"])
+
+
 def download_lock(key: str, cache_dir: Path | None) -> AbstractContextManager[None]:
     """Held while ``key`` is fetched into ``cache_dir``, so that the actors of one node download it once."""
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -65,30 +76,44 @@ def _directory(path: Path) -> Source:
 
 
 def _hub(name: str, cache_dir: Path | None) -> Source:
+    config = _model_config(_fetched(name, cache_dir, filename=_CONFIG))
+    return Source(name, config, _fetched(name, cache_dir))
+
+
+def _fetched(name: str, cache_dir: Path | None, **which: str) -> Path:
+    """A file of a repository of the hub, its weights where no ``filename`` is given."""
     from open_clip.pretrained import download_pretrained_from_hf
 
-    repository, cache = name.removeprefix(_HUB), str(cache_dir) if cache_dir else None
+    repository = name.removeprefix(_HUB)
     if not repository:
         raise ConfigError(f"encoder {name!r} names no repository; write hf-hub:organisation/name")
     try:
         with download_lock(name, cache_dir):
-            config_file = download_pretrained_from_hf(repository, filename=_CONFIG, cache_dir=cache)
-            weights = download_pretrained_from_hf(repository, cache_dir=cache)
+            return Path(
+                download_pretrained_from_hf(repository, cache_dir=str(cache_dir) if cache_dir else None, **which)
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"encoder {name!r} could not be fetched ({error}); check the name and the network, or fetch it elsewhere "
             "and use local-dir:/path"
         ) from error
-    return Source(name, _model_config(Path(config_file)), Path(weights))
+
+
+def _known(name: str) -> Mapping[str, Any]:
+    """open_clip's configuration of an architecture."""
+    import open_clip
+
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ConfigError(f"encoder {name!r} is not known; {nearest(name, [EMBEDDED, *open_clip.list_models()])}")
+    return dict(config)
 
 
 def _architecture(name: str, pretrained: str | None, cache_dir: Path | None) -> Source:
     import open_clip
 
     name = name.replace("/", "-")
-    config = open_clip.get_model_config(name)
-    if config is None:
-        raise ConfigError(f"encoder {name!r} is not known; {nearest(name, [EMBEDDED, *open_clip.list_models()])}")
+    config = _known(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not pretrained:
         raise ConfigError(

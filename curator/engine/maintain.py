@@ -14,6 +14,7 @@ from curator.engine.progress import Progress, Summary, Totals
 from curator.engine.run import ignore_progress, label
 from curator.errors import ConfigError
 from curator.storage import Storage
+from curator.storage.urls import absolute
 from curator.tables.readers import open_part, part_url, parts
 from curator.tables.verify import verify_part
 
@@ -129,6 +130,7 @@ def retry(
         ledger.drop_receipts(receipt.shard_id, done[receipt.shard_id])
     urls = [*(letter["url"] for letter in dead.values()), *(receipt.url for receipt in hit)]
     settings = config.model_dump()
+    settings["output"]["url"] = absolute(output)  # where it is now, which need not be where it was begun
     settings["input"] |= {"urls": tuple(urls), "since": None, "max_shards": None, "partial": True}
     settings["run"] |= {"prune": False, "id": None}
     return start(Config.model_validate(settings), observe=observe, stop=stop)

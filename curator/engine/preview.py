@@ -1,12 +1,16 @@
-"""What a run would do and whether it may: the plan of a Work against its output. Reads, and changes nothing."""
+"""What a run would do and write and whether it may, before it does. Reads, loads no weights and changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from curator.config import Config
+from curator.data import ColumnSpec
+from curator.engine.annotations import read_annotations
 from curator.engine.compose import require_paths, storage_of
+from curator.engine.encoders import embedding_column
 from curator.engine.ledger import Ledger, Plan
 from curator.engine.run import Work, label_work, read_plan
 from curator.engine.secrets import refuse_secret_settings
@@ -41,6 +45,7 @@ def preview(work: Work, config: Config, storage: Storage) -> Preview:
     except ConfigError as error:
         refused = str(error)
     plan = read_plan(config, work.manifest(), ledger)
+    plan = replace(plan, todo=plan.todo[: config.input.max_shards])
     letters = ledger.quarantined() if plan.quarantined else {}
     return Preview(
         plan,
@@ -55,3 +60,14 @@ def _urls(ledger: Ledger, receipts: Iterable[tuple[str, str]]) -> tuple[str, ...
     """The shards of some receipts, by url, from those receipts: the input may no longer name them."""
     wanted = {shard_id: (version,) for shard_id, version in receipts}
     return tuple(sorted(receipt.url for receipt in ledger.receipts(wanted)))
+
+
+def planned_columns(config: Config) -> tuple[int, list[ColumnSpec]]:
+    """The size of a run's embeddings and the columns beside them, known before any weights are loaded. ConfigError."""
+    from curator.encoder.sources import embedding_dim
+
+    cache = Path(config.encoder.cache_dir) if config.encoder.cache_dir else None
+    dims = {embedding_column(each.name).name: embedding_dim(each.encoder, cache) for each in config.encoders}
+    columns = read_annotations(config, storage_of(config)).columns
+    own = embedding_dim(config.encoder.name, cache)
+    return own, [replace(each, size=dims[each.name]) if each.name in dims else each for each in columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -32,7 +33,8 @@ def expand(inputs: Sequence[str], storage: Storage, *, suffixes: tuple[str, ...]
     An input is a shard's url; a pattern with braces (``{000..099}``) and globs (``*`` ``?`` ``[…]`` within a name,
     ``**`` across directories); a directory or prefix, which stands for every file below it with one of ``suffixes``; or
     ``@url`` of a list with one input a line (``#`` begins a comment), where relative paths start at the list's own
-    directory. Names that begin with ``_`` or ``.`` are not looked at in a listing.
+    directory. Names that begin with ``_`` or ``.`` are not looked at in a listing. A local name that is there is no
+    pattern.
     Sizes and etags are known where a listing gave them, and of local files; a remote shard given by name is not asked
     for. ConfigError, with what was looked for, where an input stands for nothing.
     """
@@ -80,11 +82,23 @@ def _input(given: str, storage: Storage, suffixes: tuple[str, ...]) -> Iterator[
     """The shards of one input; neighbours of one kind are looked up together, so that a directory is listed once."""
     if _is_local(given):
         given = _IDLE_STEPS.sub("/", given.removeprefix("file://"))
+        if (_MAGIC.search(given) or "{" in given) and os.path.exists(given):  # a name that is there is no pattern
+            yield from _existing(given, storage, suffixes)
+            return
     for place, names in groupby(expand_braces(given), key=lambda url: _place(url, suffixes)):
         if place is None:
             yield from _named(list(names), given, storage)
         else:
             yield from _listed(place, list(names), given, storage, suffixes)
+
+
+def _existing(path: str, storage: Storage, suffixes: tuple[str, ...]) -> Iterator[Shard]:
+    """The shards of a local file or directory whose name looks like a pattern."""
+    if os.path.isdir(path):
+        below = [within(f"{path.rstrip('/')}/", f"**{suffix}", pattern=True) for suffix in suffixes]
+        yield from _listed(f"{path.rstrip('/')}/", below, path, storage, suffixes)
+    else:
+        yield from _named([path], path, storage)
 
 
 def _place(url: str, suffixes: tuple[str, ...]) -> str | None:

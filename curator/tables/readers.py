@@ -114,6 +114,14 @@ def footer(url: str, storage: Storage) -> dict[str, str]:
         return part.footer
 
 
+def schema_of(output_url: str, storage: Storage) -> pa.Schema:
+    """The columns of a run's output, from its first part. ConfigError where there is none."""
+    for entry in parts(output_url, storage):
+        with Part(entry, storage) as part:
+            return part.schema
+    raise _no_parts(output_url)
+
+
 def part_rows(url: str, storage: Storage) -> int:
     """The rows of a part, from its footer alone."""
     with open_part(url, storage) as part:
@@ -149,7 +157,11 @@ def scan(
                     batch = batch.filter(pc.equal(batch.column("status"), STATUS_OK))
                 yield batch.drop_columns(["status"]) if read != asked else batch
     if first is None:
-        raise ConfigError(f"{output_url}: holds no part-*.parquet; give the output of a run")
+        raise _no_parts(output_url)
+
+
+def _no_parts(output_url: str) -> ConfigError:
+    return ConfigError(f"{output_url}: holds no part-*.parquet; give the output of a run")
 
 
 def vectors(batch: pa.RecordBatch, name: str = EMBEDDING) -> NDArray[np.floating[Any]]:

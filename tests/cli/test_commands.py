@@ -141,6 +141,36 @@ def test_schema_and_encoders() -> None:
     assert {"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"} in found
 
 
+def test_schema_is_that_of_the_parts_that_a_run_with_these_settings_writes(job: list[str], tmp_path: Path) -> None:
+    asked = ["--vocabulary", "labels.txt", "--free", 'words,words=["dog","cat"],top_k=1', "--score", "clip_score"]
+    planned = json.loads(runner.invoke(app, ["schema", *job[4:], *asked, "--json"]).stdout)
+    assert runner.invoke(app, ["label", *job, *asked]).exit_code == 0
+    assert json.loads(runner.invoke(app, ["schema", "out", "--json"]).stdout) == planned
+    types = {column["name"]: column["type"] for column in planned["columns"]}
+    assert "[32]" in types["embedding"]
+    assert {"labels", "labels_abstained", "free", "clip_score"} <= set(types)
+
+
+def test_schema_knows_an_encoder_that_is_not_here() -> None:
+    settings = ["--set", "encoder.name=ViT-L-14", "--set", "encoders=[{name='b16', encoder='ViT-B-16'}]"]
+    columns = json.loads(runner.invoke(app, ["schema", *settings, "--json"]).stdout)["columns"]
+    types = {column["name"]: column["type"] for column in columns}
+    assert "[768]" in types["embedding"]
+    assert "[512]" in types["b16_embedding"]
+
+
+def test_plan_takes_what_label_takes(job: list[str], tmp_path: Path) -> None:
+    def todo(*options: str) -> list[str]:
+        found = json.loads(runner.invoke(app, ["plan", *job, *options, "--json"]).stdout)
+        return [Path(shard["url"]).name for shard in found["todo"]]
+
+    assert todo("--since", "000.tar", "--salvage", "--backend", "local") == ["001.tar"]
+    assert todo("--max-shards", "1") == ["000.tar"]
+    for command in ("label", "plan"):
+        refused = runner.invoke(app, [command, *job[:4], "--top-k", "3"])
+        assert "--top-k is for --vocabulary" in str(refused.exception)
+
+
 def test_demo_accounts_for_every_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shown = runner.invoke(app, ["demo"])

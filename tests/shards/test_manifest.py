@@ -175,6 +175,15 @@ def test_a_local_shard_is_known_by_one_name_however_it_is_spelled(
     assert [shard.id for shard in expand(["../a.tar", "b.tar"], open_storage())] == [shard_id(one), shard_id(two)]
 
 
+def test_a_name_that_is_there_is_no_pattern(tmp_path: Path) -> None:
+    odd = tmp_path / "photos [1] {a,b}"
+    odd.mkdir()
+    (odd / "x[0]*.tar").write_bytes(b"x")
+    (odd / "x0.tar").write_bytes(b"x")
+    assert [shard.url for shard in expand([f"{odd}/x[0]*.tar"], open_storage())] == [f"{odd}/x[0]*.tar"]
+    assert [shard.url for shard in expand([f"{odd}"], open_storage())] == [f"{odd}/x0.tar", f"{odd}/x[0]*.tar"]
+
+
 def test_a_link_is_a_shard_of_its_own_and_a_step_back_behind_it_leads_where_the_system_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
