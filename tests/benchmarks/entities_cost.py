@@ -1,17 +1,22 @@
 """What entity tagging costs beside the encoder, and how fast aliases are found, with a gazetteer of 500,000 aliases.
 
-    python tests/benchmarks/entities_cost.py --wordnet DICT [--aliases 500000] [--images 512] [--architecture ViT-B-32]
+    python tests/benchmarks/entities_cost.py --wordnet DICT [--captions FILE] [--images N] [--descriptions]
+        [--aliases 500000] [--architecture ViT-B-32]
 
-The gazetteer is WordNet's nouns with made-up phrases of its words for further aliases; the captions are WordNet's
-glosses (59 characters on average). Batches go through the encoder (untrained, bfloat16) and through the annotator in
-turn, and the processor time of each is summed in one process with one thread, so that what else the machine does
-counts little: the cost is the ratio of the two. ``texts``: vectors of entities from the run's cache, first cold, then
-when each was seen once; ``bank``: from a bank of all entities (random vectors here, which makes no difference to time).
+The gazetteer is WordNet's nouns with made-up phrases of its words for further aliases. The captions are the lines of a
+file, or WordNet's glosses (59 characters on average), each of which names something else: the worst there is. Batches
+go through the annotator, and now and then one through the encoder (untrained, bfloat16); the processor time of each is
+summed in one process with one thread, so that what else the machine does counts little: the cost is the ratio of both.
+
+``cold``: a run on a node that never saw the gazetteer, by parts of the run; ``next run``: another run on that node,
+which finds the vectors of the first; ``half new``: a run on a node that has seen every second caption.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import random
 import tempfile
 import time
@@ -30,7 +35,6 @@ from curator.entities.matching import Matcher
 from curator.entities.mofi import MofiAnnotator
 from curator.entities.rules import Rules, stop_words
 from curator.entities.sources import read_wordnet
-from curator.kernels.vectors import l2_normalize
 from curator.storage import open_storage
 
 BATCH = 64
@@ -56,9 +60,10 @@ def padded(wordnet: Path, aliases: int) -> Iterator[SourceEntity]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--wordnet", type=Path, required=True)
+    parser.add_argument("--captions", type=Path, help="a text file with a caption a line; default: glosses of WordNet")
     parser.add_argument("--aliases", type=int, default=500_000)
-    parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--captions", type=int, default=20_000, help="for the speed of matching alone")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--descriptions", action="store_true")
     parser.add_argument("--architecture", default="ViT-B-32")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -69,9 +74,10 @@ def main() -> None:
         gazetteer = Gazetteer.open(path)
         glosses = sorted({gazetteer.entity(row).description for row in range(80_000)})
         rng.shuffle(glosses)
-        captions = glosses[: args.captions]
-        matching(gazetteer, captions)
-        cost(path, gazetteer, captions[: args.images], args.architecture)
+        matching(gazetteer, glosses[:20_000])
+        captions = [line for line in args.captions.read_text().splitlines() if line] if args.captions else glosses
+        encoder = Encoder.open(args.architecture, "random", precision="bfloat16", device="cpu")
+        cost(path, encoder, captions[: args.images // BATCH * BATCH], Path(work), descriptions=args.descriptions)
 
 
 def matching(gazetteer: Gazetteer, captions: list[str]) -> None:
@@ -79,7 +85,7 @@ def matching(gazetteer: Gazetteer, captions: list[str]) -> None:
     match = Matcher(gazetteer)
     match(captions[0])
     print(f"{gazetteer.aliases} aliases; a matcher is ready after {time.process_time() - began:.2f} s")
-    for turn in ("first time", "again"):
+    for turn in ("first time", "second time", "third time"):
         began, mentions = time.process_time(), 0
         for caption in captions:
             mentions += len(match(caption))
@@ -90,39 +96,45 @@ def matching(gazetteer: Gazetteer, captions: list[str]) -> None:
         )
 
 
-def cost(path: Path, gazetteer: Gazetteer, captions: list[str], architecture: str) -> None:
-    encoder = Encoder.open(architecture, "random", precision="bfloat16", device="cpu")
-    options = {"gazetteer": str(path), "threshold": 0.2}
-    storage = open_storage()
-    spec = MofiAnnotator.read(AnnotatorSpec("entities", "mofi", options), storage)
-    texts = TextVectors(encoder)
-    means = Means(encoder, texts, storage, None, 1)
+def cost(path: Path, encoder: Encoder, captions: list[str], work: Path, *, descriptions: bool) -> None:
     height, width = encoder.preprocess.size
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (BATCH, 3, height, width), dtype=np.uint8))
-    encoder.embed_pixels(pixels)
-    bank = l2_normalize(torch.randn(len(gazetteer), encoder.dim, generator=torch.Generator().manual_seed(0)))
-    cached = MofiAnnotator(spec, means, gazetteer)
-    for name, tagger in (
-        ("bank", MofiAnnotator(spec, means, gazetteer, bank)),
-        ("texts, cold", cached),
-        ("texts, warm", cached),
-    ):
+    vectors = encoder.embed_pixels(pixels)
+    storage = open_storage()
+    options = {"gazetteer": str(path), "threshold": 0.2, "descriptions": descriptions}
+    spec = MofiAnnotator.read(AnnotatorSpec("entities", "mofi", options), storage)
+
+    def run(name: str, node: str, captions: list[str], report: tuple[int, ...]) -> None:
+        """One run on a node with the cache ``node``; prints what it cost after so many images."""
+        texts = TextVectors(encoder)
+        tagger = MofiAnnotator.open(spec, Means(encoder, texts, storage, str(work / node), 1))
         encode_s = tag_s = 0.0
-        missed = texts.misses
-        for start in range(0, len(captions) - BATCH + 1, BATCH):
+        encoded = 0
+        for start in range(0, len(captions), BATCH):
             cut = captions[start : start + BATCH]
             began = time.process_time()
-            vectors = encoder.embed_pixels(pixels)
-            middle = time.process_time()
-            tagger(Embeddings(vectors, cut, [None] * BATCH))
-            encode_s, tag_s = encode_s + middle - began, tag_s + time.process_time() - middle
-        images = len(captions) // BATCH * BATCH
-        print(
-            f"{name}: tagging {1000 * tag_s / images:.3f} ms an image, {architecture} bfloat16 "
-            f"{1000 * encode_s / images:.2f} ms: {tag_s / encode_s:.1%} "
-            f"({(texts.misses - missed) / images:.1f} texts encoded an image)",
-            flush=True,
-        )
+            tagger(Embeddings(vectors[: len(cut)], cut, [None] * len(cut)))
+            tag_s += time.process_time() - began
+            if start // BATCH % 8 == 0:
+                began = time.process_time()
+                encoder.embed_pixels(pixels)
+                encode_s += time.process_time() - began
+                encoded += BATCH
+            done = start + len(cut)
+            if done in report or done == len(captions):
+                tag_ms, encode_ms = 1000 * tag_s / done, 1000 * encode_s / encoded
+                print(
+                    f"{name}, {done} images: tagging {tag_ms:.3f} ms an image, {encoder.name} bfloat16 {encode_ms:.2f} "
+                    f"ms: {tag_ms / encode_ms:.1%} ({texts.misses / done:.2f} texts encoded an image)",
+                    flush=True,
+                )
+
+    run("cold", "first", captions, (512, 2048, 8192, 32_768))
+    run("next run", "first", captions[:2048], ())
+    few = len(captions) // 4 // BATCH * BATCH
+    with contextlib.redirect_stdout(io.StringIO()):
+        run("", "second", captions[: 2 * few : 2], ())
+    run("half new", "second", captions[: 2 * few], ())
 
 
 if __name__ == "__main__":
