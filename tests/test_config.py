@@ -236,7 +236,7 @@ def test_what_shapes_rows_changes_the_digest(values: dict[str, Any]) -> None:
         {"input": {"urls": ["b", "c"], "since": "x", "max_shards": 3}},
         {"output": {"url": "elsewhere", "row_group_rows": 16}},
         {"encoder": {"device": "cpu", "batch_size": 3, "compile": True, "cache_dir": "/c"}},
-        {"decode": {"threads": 3, "image_limit_s": 1.0}},
+        {"decode": {"workers": "threads", "threads": 3, "image_limit_s": 1.0}},
         {"run": {"backend": "ray", "attempts": 9, "in_flight": 7, "prune": True, "max_seconds": 5}},
         {"ray": {"workers": 9}},
         {"storage": {"endpoint_url": "http://minio:9000"}},

@@ -104,7 +104,10 @@ class DecodeConfig(Section):
     mode: Literal["exact", "close", "fast"] = "exact"
     max_pixels: int = Field(89_478_485, gt=0, description="larger images are rejected from their header")
     exif_orientation: bool = False
-    threads: int | None = Field(None, gt=0, description="default: the cores that the worker has")
+    workers: Literal["auto", "threads", "processes"] = Field(
+        "auto", description="what decodes; auto: processes of their own, but a thread where it is only one"
+    )
+    threads: int | None = Field(None, gt=0, description="how many of them; default: the cores that the worker has")
     actors: int = Field(0, ge=0, description="CPU-only Ray actors that decode for each worker, on any node")
     image_limit_s: float = Field(30.0, gt=0, description="an image that takes longer is a reject")
 

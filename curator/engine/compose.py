@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from curator.config import Config, digest_of, load_config
 from curator.engine.annotations import Annotations, open_annotations, read_annotations
+from curator.engine.compose_decoding import open_decoding
 from curator.engine.encoders import open_further
 from curator.errors import ConfigError, CuratorError
 from curator.storage import Router, Storage, StorageOptions, open_storage
 from curator.tables.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from curator.data import Decoded, Preprocess
     from curator.encoder import Encoder
     from curator.engine.backends.local import Worker
     from curator.engine.backends.ray import RayResources
@@ -115,25 +113,6 @@ def lanes_of(config: Config, encoder: Encoder, cores: int) -> int:
     return min(cores, 8) if encoder.device.type == "cpu" and not config.encoder.compile else 1
 
 
-def _decode(config: Config, preprocess: Preprocess, cores: int) -> tuple[Callable[[bytes], Decoded], int]:
-    """The config's decoder and the threads that call it: here, or on CPU-only actors of its own."""
-    from curator.shards.decode import Decoder
-
-    settings = config.decode
-    decode = Decoder(
-        preprocess,
-        mode=settings.mode,
-        max_pixels=settings.max_pixels,
-        exif_orientation=settings.exif_orientation,
-    )
-    if not settings.actors:
-        return decode, settings.threads or cores
-    from curator.engine.backends.ray_decode import RayDecoder, threads_for
-
-    remote = RayDecoder(decode, actors=settings.actors, deadline_s=config.run.stall_s)
-    return remote, settings.threads or threads_for(settings.actors)
-
-
 def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWorker:
     """A worker around an open encoder and storage: loads or builds the text banks and puts the rooms together."""
     from curator.engine.intake import WorkerSettings
@@ -141,17 +120,15 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
     from curator.tables.schema import build_schema
 
     config = plan.config
+    decoding = open_decoding(config, encoder.preprocess, plan.cores)
     heads = open_annotations(
         plan.annotations, encoder, storage, cache_dir=config.encoder.cache_dir, cores=plan.cores,
         further=open_further(config, encoder, plan.annotations.encoders),
     )  # fmt: skip
     columns = [column for each in heads for column in each.columns]
-    decode, threads = _decode(config, encoder.preprocess, plan.cores)
     lanes = lanes_of(config, encoder, plan.cores)
     settings = WorkerSettings(
         batch_size=config.encoder.batch_size,
-        decode_threads=threads,
-        image_limit_s=config.decode.image_limit_s,
         row_group_rows=config.output.row_group_rows,
         caption=config.input.caption,
         salvage=config.input.salvage,
@@ -169,7 +146,7 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
     return ShardWorker(
         storage=storage,
         output=config.output.url,
-        decode=decode,
+        pool=decoding(),
         encoder=encoder,
         heads=heads,
         columns=columns,

@@ -1,15 +1,13 @@
-"""Samples on their way into the device's batches: rows admitted, images decoded in threads, captions found.
+"""Samples on their way into the device's batches: rows admitted, images decoded, captions found.
 
 Owns the bound on how many images are under way, over all leases of a worker; knows no storage and no schedule.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,10 +15,10 @@ import torch
 from curator.data import Decoded, Reject, RowRecord, Sample
 from curator.engine.assembly import AbandonedError, Assembly
 from curator.engine.batcher import Annotator, DeviceBatcher, ImageEncoder, Slot
-from curator.engine.decoding import DecodePool, Job
+from curator.engine.decoding import DecodePool, Job, Outcome
 from curator.engine.room import Room
 from curator.engine.staging import Staging
-from curator.errors import RetryableError, SampleError
+from curator.errors import RetryableError
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +27,14 @@ logger = logging.getLogger(__name__)
 class WorkerSettings:
     """The numbers of a worker.
 
-    ``in_flight_samples`` bounds the images between reader and heads over all leases, ``in_flight_bytes`` those of them
-    that wait to be decoded.
+    The images between reader and heads are bounded over all leases, and ``in_flight_bytes`` bounds those of them that
+    wait to be decoded.
     ``device_lanes`` batches are embedded at a time, with ``lane_threads`` of torch's threads each. With ``patches`` the
     places in the images are embedded, too.
     Of each remote shard ``read_ahead_parts`` parts of ``read_ahead_bytes`` are in memory at most.
     """
 
     batch_size: int = 64
-    decode_threads: int = 2
-    image_limit_s: float = 30.0
     in_flight_bytes: int = 512 * 2**20
     block_rows: int = 1024
     row_group_rows: int = 8192
@@ -55,9 +51,9 @@ class WorkerSettings:
     read_ahead_parts: int = 0
     read_ahead_bytes: int = 16 * 2**20
 
-    @property
-    def in_flight_samples(self) -> int:
-        return (3 + self.device_lanes) * self.batch_size + 4 * self.decode_threads
+    def in_flight_samples(self, decoding: int) -> int:
+        """How many images may be under way where it takes ``decoding`` of them to keep the decoders busy."""
+        return (3 + self.device_lanes) * self.batch_size + decoding
 
 
 class Intake:
@@ -65,15 +61,14 @@ class Intake:
 
     def __init__(
         self,
-        decode: Callable[[bytes], Decoded],
+        pool: DecodePool,
         encoder: ImageEncoder,
         heads: Sequence[Annotator],
         settings: WorkerSettings,
     ) -> None:
-        self._decode = decode
+        self._pool = pool
         self._settings = settings
-        self._room = Room(settings.in_flight_samples, settings.in_flight_bytes)
-        self._pool = DecodePool(settings.decode_threads, limit_s=settings.image_limit_s)
+        self._room = Room(settings.in_flight_samples(pool.under_way), settings.in_flight_bytes)
         self._batcher = DeviceBatcher(
             encoder,
             heads,
@@ -86,10 +81,6 @@ class Intake:
         )
 
     @property
-    def left_behind(self) -> int:
-        return self._pool.left_behind
-
-    @property
     def stage(self) -> str:
         """The shared stage that a waiting lease waits for."""
         return self._batcher.stage
@@ -97,9 +88,6 @@ class Intake:
     def close(self) -> None:
         self._pool.close()
         self._batcher.close()
-        close = getattr(self._decode, "close", None)  # a decoder on remote actors holds them
-        if close is not None:
-            close()
 
     def admit(self, assembly: Assembly, sample: Sample) -> None:
         """Give the sample its row and send its image on; waits while too many images are under way."""
@@ -118,12 +106,7 @@ class Intake:
                 return
             if waited_s > self._settings.device_wait_s:
                 raise RetryableError(f"{assembly.lease.shard.url}: no room in the device's queue for {waited_s:.0f} s")
-        self._pool.submit(
-            Job(
-                work=lambda job: self._decode_one(job, assembly, sample, index, data),
-                late=lambda limit_s: self._settle_late(assembly, sample, index, data, limit_s),
-            )
-        )
+        self._pool.submit(Job(data, lambda outcome: self._decoded(assembly, sample, index, len(data), outcome)))
 
     def _without_long_texts(self, sample: Sample) -> Sample:
         """The sample as it is, or with its caption and json left out for a fault where one of them is too long."""
@@ -142,26 +125,20 @@ class Intake:
         with assembly.waiting():
             return self._room.enter(size, timeout_s=1.0)
 
-    def _decode_one(self, job: Job, assembly: Assembly, sample: Sample, index: int, data: bytes) -> None:
-        started = time.perf_counter()
-        try:
-            outcome: tuple[RowRecord, Decoded | None] | BaseException = self._decode_record(sample, index, data)
-        except BaseException as error:
-            outcome = error
-        if not job.claim():
-            return
-        self._room.decoded(len(data))
+    def _decoded(self, assembly: Assembly, sample: Sample, index: int, size: int, outcome: Outcome) -> None:
+        self._room.decoded(size)
         handed_on = False
+        result = outcome.result
         try:
-            if isinstance(outcome, BaseException):
-                raise outcome
-            assembly.spend("decode", time.perf_counter() - started)
-            record, decoded = outcome
-            if decoded is None:
-                assembly.settle_rejected(record)
-            else:
-                self._batcher.put(Slot(assembly, record, decoded))
+            assembly.spend("decode", outcome.seconds)
+            if isinstance(result, Decoded):
+                record = self._record(sample, index, sha256=outcome.sha256, decoded=result)
+                self._batcher.put(Slot(assembly, record, result))
                 handed_on = True
+            elif isinstance(result, Reject):
+                assembly.settle_rejected(self._record(sample, index, sha256=outcome.sha256, reject=result))
+            else:
+                assembly.fail(result)
         except AbandonedError:
             logger.debug("image of an ended lease dropped: %s", assembly.lease.shard.url)
         except BaseException as error:
@@ -169,24 +146,6 @@ class Intake:
         finally:
             if not handed_on:
                 self._room.leave()
-
-    def _decode_record(self, sample: Sample, index: int, data: bytes) -> tuple[RowRecord, Decoded | None]:
-        digest = hashlib.sha256(data).digest()
-        try:
-            decoded = self._decode(data)
-        except SampleError as error:
-            reject = Reject(error.reason, error.message)
-            return self._record(sample, index, sha256=digest, reject=reject), None
-        return self._record(sample, index, sha256=digest, decoded=decoded), decoded
-
-    def _settle_late(self, assembly: Assembly, sample: Sample, index: int, data: bytes, limit_s: float) -> None:
-        reject = Reject("decode_timeout", f"not decoded within {limit_s:g} s")
-        self._room.decoded(len(data))
-        self._room.leave()
-        try:
-            assembly.settle_rejected(self._record(sample, index, sha256=hashlib.sha256(data).digest(), reject=reject))
-        except AbandonedError:
-            logger.debug("late image of an ended lease: %s", assembly.lease.shard.url)
 
     def _record(
         self,

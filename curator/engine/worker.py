@@ -10,13 +10,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from curator.data import ColumnSpec, Decoded, Lease, Receipt, Sample
+from curator.data import ColumnSpec, Lease, Receipt, Sample
 from curator.engine.assembly import Assembly, Standing
 from curator.engine.batcher import Annotator, ImageEncoder
 from curator.engine.commit import make_done
+from curator.engine.decoding import DecodePool
 from curator.engine.intake import Intake, WorkerSettings
 from curator.engine.ledger import Ledger
 from curator.errors import RetryableError
@@ -41,7 +42,7 @@ class ShardWorker:
         *,
         storage: Storage,
         output: str,
-        decode: Callable[[bytes], Decoded],
+        pool: DecodePool,
         encoder: ImageEncoder,
         heads: Sequence[Annotator],
         columns: Sequence[ColumnSpec],
@@ -57,7 +58,7 @@ class ShardWorker:
         self._schema = schema
         self.provenance = provenance
         self._settings = settings
-        self._intake = Intake(decode, encoder, heads, settings)
+        self._intake = Intake(pool, encoder, heads, settings)
         self._assemblies: dict[int, Assembly] = {}
         self._lock = threading.Lock()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Final, Literal
 
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from curator.data import Decoded, Preprocess
@@ -62,6 +64,12 @@ class Decoder:
             raise
         except Exception as error:
             raise _verdict(data, format, error) from error
+
+    def prepare(self) -> None:
+        """Load and look up all that the first image would: before a process forks, or before time counts."""
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 48)).save(picture, "JPEG")
+        self(picture.getvalue())
 
     def _decode(self, data: bytes, format: Format) -> Decoded:
         image = open_image(data, format, self.max_pixels)

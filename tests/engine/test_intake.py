@@ -19,13 +19,13 @@ from curator.engine.intake import Intake, WorkerSettings
 from curator.errors import RetryableError
 from tests.engine.machines import COLUMNS, DIM, EchoHead, FakeDecoder, FakeEncoder, engine_threads, sample
 
-SETTINGS = WorkerSettings(batch_size=4, decode_threads=2, image_limit_s=60.0, block_rows=8)
+SETTINGS = WorkerSettings(batch_size=4, block_rows=8)
 
 
 class Line:
     """An intake with its fakes."""
 
-    def __init__(self, settings: WorkerSettings = SETTINGS, *, threads: int = 2, limit_s: float = 0.25) -> None:
+    def __init__(self, settings: WorkerSettings = SETTINGS, *, threads: int = 2, limit_s: float = 60.0) -> None:
         self.encoder, self.decoder, self.settings = FakeEncoder(), FakeDecoder(), settings
         self.pool = DecodeThreads(self.decoder, threads=threads, limit_s=limit_s)
         self.bound = settings.in_flight_samples(self.pool.under_way)
@@ -152,7 +152,7 @@ def test_captions_are_found_where_the_config_says(source: str, fields: dict[str,
 
 def test_an_endless_decode_is_a_reject_and_its_neighbours_keep_their_rows(request: pytest.FixtureRequest) -> None:
     """An image is given a whole second: on a busy machine a thread may have no turn for some of it."""
-    line = Line(replace(SETTINGS, image_limit_s=1.0))
+    line = Line(limit_s=1.0)
     request.addfinalizer(line.close)
     kinds = ["ok", "endless", "endless", "endless", "ok", "ok", "bad"]
     taken = line.run(line.assembly(), [sample(i, i, kind=kind) for i, kind in enumerate(kinds)])
@@ -206,7 +206,7 @@ def test_images_under_way_are_bounded_whatever_the_number_of_leases() -> None:
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_waiting_for_room_ends_with_the_lease_or_at_its_limit(ended: bool) -> None:
-    line = Line(WorkerSettings(batch_size=1, decode_threads=1, device_wait_s=60.0 if ended else 0.5))
+    line = Line(WorkerSettings(batch_size=1, device_wait_s=60.0 if ended else 0.5), threads=1)
     gate = threading.Event()
     line.encoder.before = lambda numbers: gate.wait(60)
     a = line.assembly()
@@ -241,7 +241,7 @@ def test_after_any_mix_of_outcomes_all_permits_are_back(
     leases: list[list[str]], broken: set[int], give_up: int | None
 ) -> None:
     """Rejects, crashes, time-outs, encoder faults, ended leases: a permit that leaks would starve the worker."""
-    line = Line(WorkerSettings(batch_size=3, block_rows=5))
+    line = Line(WorkerSettings(batch_size=3, block_rows=5), limit_s=0.25)
 
     def before(numbers: list[int]) -> None:
         if len(line.encoder.batches) - 1 in broken:

@@ -62,7 +62,7 @@ def job_config(folder: Path, encoder: Path, output: str | Path, **run: Any) -> C
                 "batch_size": 8,
                 "cache_dir": str(folder.parent / "cache"),
             },
-            "decode": {"threads": 2},
+            "decode": {"workers": "threads", "threads": 2},
             "labels": [{"vocabulary": str(vocabulary), "top_k": 3}],
             "run": {"backoff_s": 0.05, "reject_budget": 0.5, "heartbeat_s": 0.2, "grace_s": 5.0, **run},
         }
