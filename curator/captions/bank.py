@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from curator.captions.facts import BankFacts, bank_url, read_facts
-from curator.captions.local import bank_cache, localise
+from curator.captions.local import bank_cache, localise, read_ahead
 from curator.errors import ConfigError
 from curator.storage.base import Storage
 from curator.storage.urls import redact
@@ -66,6 +66,8 @@ class CaptionBank:
         self._texts = _Texts(paths[facts.texts.name], facts.count)
         self._exact = ExactSearch(path, cache)
         self._approximate = None if exact or facts.index is None else _index(paths, facts, self._vectors)
+        searched = self._exact.files if self._approximate is None else (paths[file.name] for file in facts.files[2:])
+        read_ahead([*searched, paths[facts.texts.name], path])
 
     @classmethod
     def open(

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from curator.cache import cache_root, locked
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 _CHUNK_BYTES = 8 * 2**20
 _READ_AHEAD_PARTS = 4
 _TIMEOUT_S = 6 * 3600.0
+_ADVISED_BYTES = 2**17  # at a time: of more, Linux reads only so much as one request of the disk may have
+_MEMORY_SHARE = 0.5
 
 
 def bank_cache(facts: BankFacts, cache_dir: str | Path | None) -> Path:
@@ -77,6 +80,51 @@ def _download(url: str, file: BankFile, storage: Storage, path: Path) -> None:
             out.write(chunk)
         if digest.hexdigest() != file.sha256:
             raise RetryableError(f"{redact(url)}: its content is not what bank.json tells of; a build may be under way")
+
+
+def read_ahead(paths: Sequence[Path]) -> threading.Thread | None:
+    """Ask the system, in the background, to bring whole files into its cache, one after the other.
+
+    Rows that are read here and there wait for the disk one by one; a file in a row comes as fast as the disk gives it.
+    Files that together are more than half of the free memory are left to be read as they are needed, the last first:
+    they would drive each other out. What is in the cache already costs next to nothing. None where there is nothing to
+    do, or no system that can be asked.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return None
+    room, wanted = _MEMORY_SHARE * free_memory(), []
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except OSError:
+            continue
+        if size <= room:
+            room -= size
+            wanted.append(path)
+    if not wanted:
+        return None
+    thread = threading.Thread(target=_fetch, args=(wanted,), name="curator-read-ahead", daemon=True)
+    thread.start()
+    return thread
+
+
+def _fetch(paths: Sequence[Path]) -> None:
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                for start in range(0, path.stat().st_size, _ADVISED_BYTES):
+                    os.posix_fadvise(file.fileno(), start, _ADVISED_BYTES, os.POSIX_FADV_WILLNEED)
+        except OSError as error:  # a file system that cannot; whoever needs the pages reads them
+            logger.debug("%s: not read ahead (%s)", path, error)
+
+
+def free_memory() -> int:
+    """Bytes that this machine could still give, its cache among them; 0 where that is not known."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return 0
 
 
 @contextlib.contextmanager

@@ -61,11 +61,16 @@ class ExactSearch:
     def __init__(self, path: Path, cache: Path) -> None:
         self._path = path
         self._bank = map_rows(path)
-        self._cache = cache
+        self._copy = cache / "bfloat16.npy"
         self._ready = False
         self._lock = threading.Lock()
         self._coarse: Tensor | None = None
         self._resident: dict[str, Tensor] = {}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What every search reads from end to end, beside rows of the bank itself."""
+        return (self._copy,) if self._copy.is_file() and multiplies_bfloat16() else ()
 
     def __call__(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Scores float32 and rows int64, both [B, min(k, N)], on the queries' device."""
@@ -102,7 +107,7 @@ class ExactSearch:
             self._ready = True
 
     def _rounded(self) -> Tensor | None:
-        path = self._cache / "bfloat16.npy"
+        path = self._copy
         try:
             if not path.is_file():
                 with locked(path.with_suffix(".lock"), timeout_s=_TIMEOUT_S):
