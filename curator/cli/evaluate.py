@@ -40,9 +40,10 @@ def evaluate(
     """Measure a run's labels against the truth: accuracy, mAP, calibration, coverage and risk, labels confused."""
     from curator.console import rows_table
     from curator.errors import ConfigError
+    from curator.evaluation.label_columns import label_sets
     from curator.evaluation.measure import evaluate as measure
     from curator.evaluation.page import NAMES, interval, render
-    from curator.evaluation.predictions import collect, label_sets
+    from curator.evaluation.predictions import collect
     from curator.evaluation.truth import read_truth
 
     storage = storage_from(config, overrides)
@@ -88,9 +89,10 @@ class _Judge:
         self._opened: Any = None
 
     def __call__(self, label_set: str) -> Any:
-        from curator.evaluation.naming import has_free_labels, open_naming
+        from curator.evaluation.label_columns import free_label_sets
+        from curator.evaluation.naming import open_naming
 
-        free = has_free_labels(self._run, label_set, self._storage) if self._free is None else self._free
+        free = label_set in free_label_sets(self._run, self._storage) if self._free is None else self._free
         if free and self._opened is None:
             self._opened = open_naming(self._sentences, self._run, self._storage)
         return self._opened if free else None

@@ -15,10 +15,10 @@ from curator.config import Config
 from curator.engine.compose import open_encoder
 from curator.engine.maintain import read_status
 from curator.errors import ConfigError
+from curator.evaluation.label_columns import chosen, free_label_sets
 from curator.free.merging import Concept, merge_near, merge_synonyms, variants
 from curator.storage import Storage
-from curator.tables.readers import open_part, parts, scan
-from curator.tables.schema import columns_of_kind
+from curator.tables.readers import scan
 
 
 def vocabulary_from_free(
@@ -36,7 +36,8 @@ def vocabulary_from_free(
     What occurs in fewer than ``min_count`` labels after merging is dropped. ``cosine`` also merges by the text vectors
     of the run's encoder. ConfigError where the run has no such labels, or none is frequent enough.
     """
-    concepts = variants(count_labels(run, storage, _label_set(run, storage, label_set), ranks))
+    chosen_set = chosen(run, storage, label_set, free_label_sets(run, storage), "free labels")
+    concepts = variants(count_labels(run, storage, chosen_set, ranks))
     if synonyms:
         concepts = merge_synonyms(concepts)
     if cosine is not None and concepts:
@@ -61,19 +62,3 @@ def count_labels(run: str, storage: Storage, label_set: str, ranks: int) -> Coun
         for label, count in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
             counts[label] += count
     return counts
-
-
-def _label_set(run: str, storage: Storage, label_set: str | None) -> str:
-    """The label set asked for, or the run's only one that comes from no vocabulary."""
-    first = next(iter(parts(run, storage)), None)
-    if first is None:
-        raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
-    with open_part(first.url, storage) as part:
-        known = columns_of_kind(part.schema, "labels")
-        closed = {key.partition(".")[2] for key in part.footer if key.startswith("vocabulary_digest.")}
-    free = [name for name in known if name not in closed]
-    if label_set is None and len(free) == 1:
-        return free[0]
-    if label_set not in known:
-        raise ConfigError(f"{run}: which free labels? --label-set takes one of {', '.join(free or known) or 'none'}")
-    return label_set

@@ -35,7 +35,7 @@ from curator.tables.sink import PartWriter
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SET_KEYS = ("vocabulary_digest.", "head_digest.")
+_SET_KEYS = ("vocabulary_digest.", "head_digest.", "made_by.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from curator.annotators import Annotator
     from curator.storage import Storage
 
+_SHOWN = 100  # characters
 METHODS: Mapping[str, Mapping[str, type[Annotator]]] = {"free": FREE, "entities": ENTITIES, "scores": SCORES}
 
 
@@ -77,7 +78,7 @@ class Annotations:
         """What of them shapes rows: settings, and digests of what stood in files. ``settings`` are the label sets'."""
         sections: dict[str, list[dict[str, Any]]] = {}
         for section, spec in self.others:
-            shape = {"name": spec.name, "method": spec.method, "options": digest_of(stated(spec.options))}
+            shape = {"name": spec.name, "method": spec.method, "options": _shown(stated(spec.options))}
             if spec.name in self.scored_by:
                 shape["encoder"] = self.scored_by[spec.name]
             sections.setdefault(section, []).append(shape)
@@ -86,8 +87,8 @@ class Annotations:
                 **own,
                 "vocabulary": spec.vocabulary.digest,
                 "templates": digest_of(list(spec.templates)),
-                "options": digest_of(dict(spec.options)),
-                "abstain": digest_of(dict(spec.abstain)),
+                "options": _shown(spec.options),
+                "abstain": _shown(spec.abstain),
             }
             for own, spec in zip(settings, self.label_sets, strict=True)
         ]
@@ -104,8 +105,12 @@ class Annotations:
                 )
 
     def provenance(self, opened: Sequence[Opened]) -> dict[str, str]:
-        """What a footer says of them: ``vocabulary_digest.NAME`` of label sets, ``head_digest.NAME`` of all."""
+        """What a footer says of them: ``vocabulary_digest.NAME`` of label sets, of all ``head_digest.NAME`` and what
+        made them, ``made_by.NAME`` (the section of the config and the method).
+        """
         return {
+            **{f"made_by.{spec.name}": f"labels.{spec.head}" for spec in self.label_sets},
+            **{f"made_by.{spec.name}": f"{section}.{spec.method}" for section, spec in self.others},
             **{f"vocabulary_digest.{spec.name}": spec.vocabulary.digest for spec in self.label_sets},
             **{f"head_digest.{each.name}": each.digest for each in scorers_of(opened)},
             **further_provenance(opened),
@@ -131,6 +136,14 @@ def read_annotations(config: Config, storage: Storage) -> Annotations:
                 f"{each.name!r}: encoder {each.encoder!r} is none of [[encoders]]; {nearest(each.encoder, encoders)}"
             )
     return Annotations(label_sets, others, encoders, {each.name: each.encoder for each in named if each.encoder})
+
+
+def _shown(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they shape rows and as a person can compare them; what is long by its digest."""
+    return {
+        key: value if isinstance(value, (str, int, float, bool)) and len(str(value)) <= _SHOWN else digest_of(value)
+        for key, value in options.items()
+    }
 
 
 def _label_set(settings: LabelSetConfig, storage: Storage) -> LabelSetSpec:

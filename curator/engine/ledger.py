@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -57,10 +57,10 @@ class Ledger:
         known = recorded["digests"]
         changed = sorted(name for name, digest in digests.items() if known.get(name) != digest)
         if changed:
-            differences = _differences(recorded["config"], config)
+            differences = _differences(recorded["config"], config, recorded.get("settings"))
             raise ConfigError(
                 f"{self.output}: was begun with another configuration ({', '.join(changed)} differ"
-                f"{': ' + differences if differences else ''}); choose a new output, or run with the old settings"
+                f"{': ' + differences if differences else ''}); choose a new output, or bring back the old settings"
             )
 
     def open_run(self, digests: Mapping[str, str], config: Mapping[str, Any], **provenance: Any) -> None:
@@ -233,15 +233,33 @@ def _batches(urls: Iterable[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _differences(old: Any, new: Any, path: str = "") -> str:
-    """The settings that differ, by name: what a user needs to see which of the two runs is the mistake."""
+def _differences(old: Any, new: Any, settings: Any, path: str = "") -> str:
+    """The settings that differ, by name: what a user needs to see which of the two runs is the mistake.
+
+    ``settings`` are those that the old run was given, beside ``old``: where this has the digest of a file's content,
+    the file is named.
+    """
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         old, new = dict(enumerate(old)), dict(enumerate(new))
     if isinstance(old, dict) and isinstance(new, dict):
-        paths = {name: f"{path}.{name}" if path else name for name in {*old, *new}}
-        found = [_differences(old.get(name), new.get(name), place) for name, place in paths.items()]
+        found = [
+            _differences(old.get(name), new.get(name), _given(settings, name), f"{path}.{name}" if path else str(name))
+            for name in {*old, *new}
+        ]
         return "; ".join(sorted(text for text in found if text))
-    return "" if old == new else f"{path} was {old!r}, is {new!r}"
+    if old == new:
+        return ""
+    file = f" (of {settings})" if path.endswith("_digest") and isinstance(settings, str) else ""
+    return f"{path}{file} was {old!r}, is {new!r}"
+
+
+def _given(settings: Any, name: str | int) -> Any:
+    """What stands in ``settings`` under ``name``, or what a digest of this name is of."""
+    if isinstance(settings, Mapping):
+        return settings.get(str(name).removesuffix("_digest"))
+    if isinstance(settings, Sequence) and isinstance(name, int) and name < len(settings):
+        return settings[name]
+    return None
 
 
 def _to_json(value: Any) -> bytes:

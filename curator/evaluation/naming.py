@@ -83,11 +83,3 @@ def open_naming(source: str, output: str, storage: Storage) -> Naming:
     if not callable(encode):
         raise ConfigError(f"--sentences {source}: give encoder, none, or package.module:callable")
     return Naming(source, encode)
-
-
-def has_free_labels(output: str, label_set: str, storage: Storage) -> bool:
-    """Whether the label set is one of the run's vocabulary-free annotators, as far as its ledger knows."""
-    from curator.engine.ledger import Ledger
-
-    run = Ledger(storage, output).run()
-    return run is not None and any(each["name"] == label_set for each in run["settings"].get("free", ()))

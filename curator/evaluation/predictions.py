@@ -14,10 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curator.errors import ConfigError
+from curator.evaluation.label_columns import chosen, label_sets
 from curator.evaluation.truth import Truth, plain
 from curator.storage import Storage
 from curator.tables.readers import parts, scan, vectors
-from curator.tables.schema import EMBEDDING, STATUS_OK, columns_of_kind
+from curator.tables.schema import EMBEDDING, STATUS_OK
 
 if TYPE_CHECKING:
     from curator.data import Labels
@@ -150,26 +151,11 @@ def nothing_known(output: str) -> ConfigError:
     return ConfigError(f"{output}: no row that is ok has a known truth; check --truth against a row's json and key")
 
 
-def label_sets(output: str, storage: Storage) -> list[str]:
-    """The names of a run's label sets, in the order of its columns. ConfigError where it has no part."""
-    from curator.tables.readers import open_part
-
-    first = next(iter(parts(output, storage)), None)
-    if first is None:
-        raise ConfigError(f"{output}: holds no part-*.parquet; give the output of a run")
-    with open_part(first.url, storage) as part:
-        return columns_of_kind(part.schema, "labels")
-
-
 def _columns(output: str, storage: Storage, label_set: str | None) -> tuple[str, list[str]]:
     """The label set's column, and its flag and score columns. Only one label set needs no name."""
     from curator.tables.readers import open_part
 
-    names = label_sets(output, storage)
-    if label_set is None and len(names) == 1:
-        label_set = names[0]
-    if label_set not in names:
-        raise ConfigError(f"{output}: which label set? --label-set takes one of {', '.join(names) or 'none'}")
+    label_set = chosen(output, storage, label_set, label_sets(output, storage), "label set")
     with open_part(next(iter(parts(output, storage))).url, storage) as part:
         flags = [f"{label_set}_{each}" for each in ("abstained", "ood")]
         return label_set, [flag for flag in flags if flag in part.schema.names]

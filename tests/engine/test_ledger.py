@@ -211,6 +211,26 @@ def test_another_configuration_is_refused_and_what_differs_is_named(ledger: Ledg
     assert "choose a new output" in message
 
 
+def test_a_file_whose_content_changed_is_named(ledger: Ledger) -> None:
+    settings = {"free": [{"options": {}}, {"options": {"bank": "s3://b/bank"}}], "words": ["a"]}
+    shaping = {
+        "free": [{"options": {"bank_digest": "1"}}, {"options": {"bank_digest": "1", "k": 3}}],
+        "words_digest": "1",
+    }
+    ledger.open_run({"config_digest": "1"}, shaping, settings=settings)
+    other = {
+        "free": [{"options": {"bank_digest": "2"}}, {"options": {"bank_digest": "2", "k": 4}}],
+        "words_digest": "2",
+    }
+    with pytest.raises(ConfigError) as caught:
+        ledger.check_run({"config_digest": "2"}, other)
+    assert (
+        "(config_digest differ: free.0.options.bank_digest was '1', is '2'; "
+        "free.1.options.bank_digest (of s3://b/bank) was '1', is '2'; "
+        "free.1.options.k was 3, is 4; words_digest was '1', is '2')"
+    ) in str(caught.value)
+
+
 def test_a_worker_that_loaded_other_weights_is_refused(ledger: Ledger) -> None:
     ledger.open_run({"config_digest": "1", "encoder_digest": "x"}, CONFIG)
     with pytest.raises(ConfigError, match="another configuration \\(encoder_digest differ\\); choose"):
