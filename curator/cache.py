@@ -1,4 +1,5 @@
-"""Owns where things that can be made again are kept on this node, and the lock under which they are made.
+"""Owns where things that can be made again are kept on this node, the lock under which they are made, and how a file
+appears whole or not at all.
 
 Knows nothing of what is kept.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +46,18 @@ def locked(path: Path, *, timeout_s: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` that takes its place at the end of the block, and is gone if the block fails.
+
+    Each block has a path of its own, so that of several processes the last one stands, and whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import time
 from pathlib import Path
 
 import pytest
 
-from curator.cache import cache_root, locked
+from curator.cache import cache_root, locked, replacing
 from curator.errors import RetryableError
 
 
@@ -56,3 +57,18 @@ def test_an_unusable_place_costs_the_lock_and_not_the_work(tmp_path: Path, caplo
         worked = True
     assert worked
     assert "going on without the lock" in caplog.text
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        first.write_text("one")
+        second.write_text("two")
+        assert not path.exists()
+    assert path.read_text() == "one"
+    with contextlib.suppress(RuntimeError), replacing(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "one"
+    assert [each.name for each in path.parent.iterdir()] == ["file"]

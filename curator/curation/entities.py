@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 
 from curator.annotators import AnnotatorSpec, DeviceEncoder, Means, TextVectors
+from curator.cache import replacing
 from curator.data import Embeddings, EntityTag
 from curator.entities.exemplars import Exemplars, Pool, pooled_with_captions
 from curator.entities.mofi import MofiAnnotator
@@ -247,8 +248,6 @@ def link(
             ),
         }
     )
-    part = output.with_name(f"{output.name}.part")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, part)
-    part.replace(output)
+    with replacing(output) as part:
+        pq.write_table(table, part)
     return Linked(len(ids) - len(places), len(places), len(set(clusters)))

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curator.cache import replacing
 from curator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,10 +63,8 @@ def write_exemplars(path: Path, exemplars: Exemplars) -> None:
             "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
         }
     ).replace_schema_metadata({"format": FORMAT, "facts": json.dumps(facts)})
-    part = path.with_name(f"{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, part)
-    part.replace(path)
+    with replacing(path) as part:
+        pq.write_table(table, part)
 
 
 def read_exemplars(path: Path) -> Exemplars:

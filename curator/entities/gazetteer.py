@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curator.cache import replacing
 from curator.entities.text import Folder
 from curator.errors import ConfigError
 
@@ -123,11 +124,8 @@ def write(path: Path, content: Content, facts: Mapping[str, Any]) -> str:
         pa.array([content.trie], pa.large_binary()),
     ]
     schema = _SCHEMA.with_metadata({"format": FORMAT, "facts": json.dumps(described, sort_keys=True)})
-    part = path.with_name(f"{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with replacing(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-    part.replace(path)
     return digest
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curator.annotators import TextEncoder
-from curator.cache import cache_root, locked
+from curator.cache import cache_root, locked, replacing
 from curator.data import TextBank
 from curator.errors import ConfigError
 from curator.labels.templates import check_templates, fill
@@ -131,14 +129,7 @@ def _keep(path: Path, vectors: Tensor) -> None:
     from safetensors.torch import save
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(save({"vectors": vectors}))
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        with replacing(path) as part:
+            part.write_bytes(save({"vectors": vectors}))
     except OSError as error:
         logger.warning("text bank %s cannot be kept (%s): every process will build its own", path, error)

@@ -18,7 +18,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from curator.cache import cache_root
+from curator.cache import cache_root, replacing
 from curator.errors import ConfigError, RetryableError
 from curator.labels.vocabulary import Vocabulary
 
@@ -124,10 +124,8 @@ def answer_of(
     if kept.is_file():
         return str(json.loads(kept.read_text(encoding="utf-8"))["answer"])
     answer = _post(endpoint, asked, sleep)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({"question": question, "answer": answer}), encoding="utf-8")
-    os.replace(part, kept)
+    with replacing(kept) as part:
+        part.write_text(json.dumps({"question": question, "answer": answer}), encoding="utf-8")
     return answer
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from curator.annotators import TextEncoder
+from curator.cache import replacing
 from curator.encoder import Encoder
 from curator.errors import ConfigError
 from curator.free.novic.model import END
@@ -117,9 +118,11 @@ def train(
         figures["held_out_top1"] = judge(trainer, spelled, draws)
         log.info("step=%d of=%d %s", trainer.step, recipe.steps, " ".join(f"{k}={v:.3f}" for k, v in figures.items()))
         trainer.save(progress)
-        _write(output, to_bytes(trained()))
+        with replacing(output) as part:
+            part.write_bytes(to_bytes(trained()))
     result = trained()
-    _write(output, to_bytes(result))
+    with replacing(output) as part:
+        part.write_bytes(to_bytes(result))
     log.info("written file=%s bytes=%d", output, output.stat().st_size)
     return result
 
@@ -148,9 +151,3 @@ def judge(trainer: DecoderTrainer, spelled: list[list[int]], draws: Draws) -> fl
     vectors = trainer.noisy(rows[chosen], torch.Generator().manual_seed(0))
     found, _ = search(trainer.model, vectors, Trie.build(spelled, END).to(trainer.device), 1)
     return float((found[:, 0].cpu().numpy() == nouns[chosen]).mean())
-
-
-def _write(path: Path, content: bytes) -> None:
-    staging = path.with_suffix(".part")
-    staging.write_bytes(content)
-    staging.replace(path)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from curator.cache import replacing
 from curator.errors import ConfigError
 from curator.free.novic.model import END, Architecture, Dropout, ObjectDecoder
 from curator.kernels.noise import AngleNoise
@@ -107,18 +108,15 @@ class DecoderTrainer:
 
     def save(self, path: Path) -> None:
         """Write all that the next step depends on; the file is replaced in one go."""
-        staging = path.with_suffix(".part")
-        torch.save(
-            {
-                "recipe": _settings(self._recipe),
-                "key": self._key,
-                "model": self.model.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "step": self.step,
-            },
-            staging,
-        )
-        staging.replace(path)
+        state = {
+            "recipe": _settings(self._recipe),
+            "key": self._key,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+        }
+        with replacing(path) as part:
+            torch.save(state, part)
 
     def run(self, steps: int) -> dict[str, float]:
         """Train ``steps`` more, at most to the recipe's last; mean loss per token, and samples per second."""

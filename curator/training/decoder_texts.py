@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.annotators import TextEncoder
+from curator.cache import replacing
 from curator.labels.templates import fill
 from curator.labels.vocabulary import Vocabulary
 
@@ -85,9 +86,8 @@ def embed(prompts: Prompts, encoder: TextEncoder, folder: Path) -> npt.NDArray[n
         vectors[start : rows.stop] = encoder.embed_text([prompts.text(row) for row in rows]).cpu().numpy()
         vectors.flush()
         state["done"] = rows.stop
-        staging = state_file.with_suffix(".part")
-        staging.write_text(json.dumps(state))
-        staging.replace(state_file)
+        with replacing(state_file) as part:
+            part.write_text(json.dumps(state))
         log.info("texts embedded=%d of=%d", state["done"], len(prompts))
     return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]
 

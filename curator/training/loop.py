@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from curator.cache import replacing
 from curator.training.batches import NounPairs, Schedule, Step
 from curator.training.captions import Concepts, kind_captions, view_captions
 from curator.training.corpus import Corpus
@@ -67,9 +68,8 @@ class Trainer:
             "steps": self.averaged.steps,
             "epoch": self.epoch,
         }
-        staging = path.with_suffix(".part")
-        torch.save(state, staging)
-        staging.replace(path)
+        with replacing(path) as part:
+            torch.save(state, part)
 
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch; mean losses by name, and views per second."""
