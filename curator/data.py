@@ -52,7 +52,8 @@ class Sample:
 
     ``index`` counts samples from 0 in shard order; ``offset`` is the byte offset of the image member's content in the
     (decompressed) tar, or of the first member's where the sample has no image. ``fault`` is set by the reader where
-    a member had to be left out (``member_too_large``): such a sample is a reject with that reason.
+    a member had to be left out (``member_too_large``): such a sample is a reject with that reason. ``image`` is the
+    extension that the image has by the settings, empty where the first image there is will do.
     """
 
     key: str
@@ -60,11 +61,20 @@ class Sample:
     offset: int
     fields: Mapping[str, bytes]
     fault: Reject | None = None
+    image: str = ""
 
     @property
     def image_extension(self) -> str | None:
-        """The extension of the first member that is an image by name, or None."""
+        """The extension of the member that is the image, or None: the one asked for, else the first by name."""
+        if self.image:
+            return self.image if self.image in self.fields else None
         return next((extension for extension in self.fields if extension in IMAGE_EXTENSIONS), None)
+
+    @property
+    def other_images(self) -> list[str]:
+        """The extensions of members that are images by name and are not looked at: ``png``, ``left.jpg``."""
+        own = self.image_extension
+        return [each for each in self.fields if each != own and each.rsplit(".", 1)[-1] in IMAGE_EXTENSIONS]
 
 
 @dataclass(frozen=True, slots=True)

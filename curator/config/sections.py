@@ -19,6 +19,7 @@ class InputConfig(Section):
     urls: tuple[str, ...] = Field((), description="shards: paths, urls, braces, globs, prefixes, @lists")
     run: str = Field("", description="relabel: the output of the run whose embeddings are labelled again")
     caption: str = Field("txt", description="where the caption is: a member's extension, or json.<field>")
+    image: str = Field("", description="which image of a sample with several, by extension: png, left.jpg; the first")
     salvage: bool = Field(False, description="keep the whole samples before the cut of a damaged shard")
     max_member_bytes: int = Field(256 * 2**20, gt=0, description="a larger member makes its sample a reject")
     max_text_bytes: int = Field(2**20, gt=0, le=2**20, description="likewise a longer caption or json member")
@@ -220,8 +221,10 @@ class Config(Section):
         files = {"vocabulary", "templates", "options", "abstain"}
         further = {"encoders": [each.shaping() for each in self.encoders]} if self.encoders else {}
         decode = self.decode.model_dump(include={"mode", "max_pixels", "exif_orientation"})
+        image = {"image"} if self.input.image else set()
+        shaping = {"caption", "salvage", "max_member_bytes", "max_text_bytes", *image}
         return {
-            "input": self.input.model_dump(include={"caption", "salvage", "max_member_bytes", "max_text_bytes"}),
+            "input": self.input.model_dump(include=shaping),
             "output": self.output.model_dump(include={"embedding_dtype"}),
             "encoder": self.encoder.shaping(),
             **further,

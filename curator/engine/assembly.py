@@ -48,6 +48,7 @@ class Assembly:
         self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         self.admitted = 0
         self.captioned = 0
+        self.several_images = 0
         self._dim = dim
         self._columns = columns
         self._block_rows = block_rows

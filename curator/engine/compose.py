@@ -131,6 +131,7 @@ def wire_worker(plan: WorkerPlan, encoder: Encoder, storage: Storage) -> ShardWo
         batch_size=config.encoder.batch_size,
         row_group_rows=config.output.row_group_rows,
         caption=config.input.caption,
+        image=config.input.image,
         salvage=config.input.salvage,
         max_member_bytes=config.input.max_member_bytes,
         max_text_bytes=config.input.max_text_bytes,

@@ -55,16 +55,24 @@ def summarize(
     )
 
 
-def note_captions(summary: Summary, config: Config, readers: Sequence[str]) -> Summary:
-    """The summary, with a word on captions where ``readers`` of them found none in any sample: a name misspelt."""
-    rows = summary.totals["rows"]
-    if not readers or not rows or summary.totals["captioned"]:
-        return summary
-    note = (
-        f"none of {rows} samples has a caption (input.caption = {config.input.caption!r}): nothing to read for "
-        f"{', '.join(readers)}"
-    )
-    return replace(summary, message=f"{summary.message}; {note}" if summary.message else note)
+def note_samples(summary: Summary, config: Config, readers: Sequence[str]) -> Summary:
+    """The summary, with a word on what of the samples nobody looked at: a caption or image under another name.
+
+    ``readers`` are those that read captions.
+    """
+    rows, notes = summary.totals["rows"], []
+    if readers and rows and not summary.totals["captioned"]:
+        notes.append(
+            f"none of {rows} samples has a caption (input.caption = {config.input.caption!r}): nothing to read for "
+            f"{', '.join(readers)}"
+        )
+    if several := summary.totals["several_images"]:
+        chosen = f"is {config.input.image!r}" if config.input.image else "is the first of each"
+        notes.append(
+            f"{several} of {rows} samples hold images beside the one that was labelled, which {chosen}; input.image "
+            "names another by its extension, such as png or left.jpg"
+        )
+    return replace(summary, message="; ".join([*([summary.message] if summary.message else []), *notes]))
 
 
 def _judge(config: Config, totals: Totals, quarantined: int, message: str) -> tuple[str, str]:

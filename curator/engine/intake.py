@@ -39,6 +39,7 @@ class WorkerSettings:
     block_rows: int = 1024
     row_group_rows: int = 8192
     caption: str = "txt"
+    image: str = ""
     salvage: bool = False
     max_member_bytes: int = 256 * 2**20
     max_text_bytes: int = 2**20
@@ -95,7 +96,8 @@ class Intake:
         sample = self._without_long_texts(sample)
         extension = sample.image_extension
         if sample.fault is not None or extension is None:
-            reject = sample.fault or Reject("no_image", f"members: {', '.join(sample.fields) or 'none'}")
+            hint = f"; input.image = {sample.other_images[0]!r} would take one" if sample.other_images else ""
+            reject = sample.fault or Reject("no_image", f"members: {', '.join(sample.fields) or 'none'}{hint}")
             assembly.settle_rejected(self._record(sample, index, reject=reject))
             return
         data = sample.fields[extension]

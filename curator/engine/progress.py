@@ -25,6 +25,7 @@ class Totals:
     read_bytes: int = 0
     salvaged: int = 0
     captioned: int = 0
+    several_images: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -36,7 +37,9 @@ class Totals:
         self.part_bytes += receipt.part_bytes
         self.read_bytes += receipt.size or 0
         self.salvaged += receipt.salvaged is not None
-        self.captioned += receipt.counters.get("samples", {}).get("captioned", 0)
+        samples = receipt.counters.get("samples", {})
+        self.captioned += samples.get("captioned", 0)
+        self.several_images += samples.get("several_images", 0)
         self.reasons.update(receipt.reasons)
         for stage, seconds in receipt.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
@@ -51,6 +54,7 @@ class Totals:
             "read_bytes": self.read_bytes,
             "salvaged": self.salvaged,
             "captioned": self.captioned,
+            "several_images": self.several_images,
             "reasons": dict(sorted(self.reasons.items())),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }

@@ -25,7 +25,7 @@ from curator.engine.compose import (
     storage_options,
 )
 from curator.engine.driver import Driver, DriverSettings, FleetLostError, StoppedError
-from curator.engine.ending import finished_before, note_captions, summarize
+from curator.engine.ending import finished_before, note_samples, summarize
 from curator.engine.fleet import Fleet
 from curator.engine.instruments import instrumented
 from curator.engine.ledger import Ledger, Plan, make_plan
@@ -115,7 +115,7 @@ def label(
     config = learn_conditions(config, storage)
     plan = plan_worker(config)
     summary = run_work(_work(plan, storage), config, storage, observe=observe, stop=stop, fleet=fleet)
-    return note_captions(summary, config, plan.annotations.readers_of_captions)
+    return note_samples(summary, config, plan.annotations.readers_of_captions)
 
 
 def label_work(config: Config, storage: Storage) -> Work:

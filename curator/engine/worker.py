@@ -96,7 +96,7 @@ class ShardWorker:
                     self._ledger, writer, lease, entry,
                     samples=assembly.admitted, reasons=assembly.reasons, seconds=assembly.seconds, started=started,
                     config_digest=self.provenance["config_digest"], salvaged=salvaged,
-                    counters={"samples": {"captioned": assembly.captioned}},
+                    counters={"samples": {"captioned": assembly.captioned, "several_images": assembly.several_images}},
                 )  # fmt: skip
             except BaseException:
                 writer.abort()
@@ -121,11 +121,16 @@ class ShardWorker:
         )
         with contextlib.closing(stream):
             reader = read_samples(
-                stream, url=entry.url, salvage=settings.salvage, max_member_bytes=settings.max_member_bytes
+                stream,
+                url=entry.url,
+                salvage=settings.salvage,
+                image=settings.image,
+                max_member_bytes=settings.max_member_bytes,
             )
             for sample in self._timed(assembly, reader):
                 self._intake.admit(assembly, sample)
                 self._write_ready(assembly, writer, wait=False)
+        assembly.several_images = reader.several_images
         assembly.close()
         self._write_ready(assembly, writer, wait=True)
         return reader.salvaged

@@ -31,6 +31,7 @@ def read_samples(
     url: str | None = None,
     storage: Storage | None = None,
     salvage: bool = False,
+    image: str = "",
     max_member_bytes: int = 128 << 20,
     max_sample_bytes: int = 256 << 20,
 ) -> SampleReader:
@@ -38,13 +39,16 @@ def read_samples(
 
     ``source`` is a url (opened through ``storage``, by default one for every scheme) or an open stream, which stays the
     caller's to close; ``url`` names it in messages. A member over ``max_member_bytes`` is passed over and its sample
-    carries a ``fault``; so does a sample whose members together exceed ``max_sample_bytes``.
+    carries a ``fault``; so does a sample whose members together exceed ``max_sample_bytes``. ``image`` names the image
+    of samples that have several, by its extension (``png``, ``left.jpg``); otherwise it is the first.
 
     The iterator raises ``ShardError`` with shard, key and byte offset where the tar is cut, is no tar, ends without its
     end-of-archive marker, or has members of one sample apart or twice. With ``salvage`` a damaged tar ends the
     iteration instead, after the last whole sample, and the iterator's ``salvaged`` says what was lost.
     """
-    return SampleReader(source, url, storage, salvage, max_member_bytes, max_sample_bytes)
+    return SampleReader(
+        source, url, storage, salvage, image.lower().removeprefix("."), max_member_bytes, max_sample_bytes
+    )
 
 
 class SampleReader(Iterator[Sample]):
@@ -52,6 +56,7 @@ class SampleReader(Iterator[Sample]):
 
     ``salvaged`` is None, or what a salvage lost. ``skipped`` counts members that belong to no sample, by why:
     directory, link, device, other (types without content for us), meta (``__name__``), no_key (no extension).
+    ``several_images`` counts samples with images that are not looked at, beside the one that is.
     """
 
     def __init__(
@@ -60,13 +65,16 @@ class SampleReader(Iterator[Sample]):
         url: str | None,
         storage: Storage | None,
         salvage: bool,
+        image: str,
         max_member_bytes: int,
         max_sample_bytes: int,
     ) -> None:
         self.url = url or (source if isinstance(source, str) else "<stream>")
         self.salvaged: str | None = None
         self.skipped: Counter[str] = Counter()
+        self.several_images = 0
         self._salvage = salvage
+        self._image = image
         self._max_member_bytes = max_member_bytes
         self._max_sample_bytes = max_sample_bytes
         self._opened: ReadStream | None = None
@@ -76,10 +84,12 @@ class SampleReader(Iterator[Sample]):
 
     def __next__(self) -> Sample:
         try:
-            return next(self._samples)
+            sample = next(self._samples)
         except BaseException:
             self.close()
             raise
+        self.several_images += bool(sample.other_images)
+        return sample
 
     def __enter__(self) -> SampleReader:
         return self
@@ -113,7 +123,7 @@ class SampleReader(Iterator[Sample]):
                     if key in seen:
                         raise self._error(key, member.offset, "its members are not contiguous", _SORT)
                     seen.add(key)
-                    draft = _Draft(key, member.offset)
+                    draft = _Draft(key, member.offset, self._image)
                 if extension in draft.fields or extension in draft.dropped:
                     raise self._error(key, member.offset, f"member {member.name!r} comes twice", _SORT)
                 draft.place(extension, member.offset)
@@ -171,17 +181,18 @@ class SampleReader(Iterator[Sample]):
 class _Draft:
     """A sample whose members are still coming."""
 
-    def __init__(self, key: str, offset: int) -> None:
+    def __init__(self, key: str, offset: int, image: str) -> None:
         self.key = key
         self.fields: dict[str, bytes] = {}
         self.dropped: set[str] = set()
         self.bytes = 0
         self._offset = offset
+        self._image = image
         self._placed = False
         self._fault: Reject | None = None
 
     def place(self, extension: str, offset: int) -> None:
-        if not self._placed and extension in IMAGE_EXTENSIONS:
+        if not self._placed and (extension == self._image if self._image else extension in IMAGE_EXTENSIONS):
             self._offset, self._placed = offset, True
 
     def drop(self, extension: str, why: Reject) -> None:
@@ -191,7 +202,7 @@ class _Draft:
         self._fault = self._fault or why
 
     def sample(self, index: int) -> Sample:
-        return Sample(self.key, index, self._offset, self.fields, self._fault)
+        return Sample(self.key, index, self._offset, self.fields, self._fault, self._image)
 
 
 def _storage(given: Storage | None) -> Storage:
