@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import os
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from curator.cache import cache_root, locked
 from curator.captions.facts import BankFacts, BankFile, bank_url
 from curator.errors import ConfigError, RetryableError
 from curator.storage.base import Storage
-from curator.storage.resume import resuming
+from curator.storage.download import download
 from curator.storage.urls import join, redact, scheme_of
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 8 * 2**20
-_READ_AHEAD_PARTS = 4
 _TIMEOUT_S = 6 * 3600.0
 _ADVISED_BYTES = 2**17  # at a time: of more, Linux reads only so much as one request of the disk may have
 _MEMORY_SHARE = 0.5
@@ -67,19 +62,11 @@ def _whole(path: Path, file: BankFile) -> bool:
 
 
 def _download(url: str, file: BankFile, storage: Storage, path: Path) -> None:
-    entry = storage.stat(url)
-    digest = hashlib.sha256()
-    logger.info("downloading %s (%d bytes) to %s", redact(url), entry.size, path)
-    with (
-        replacing(path) as part,
-        part.open("wb") as out,
-        contextlib.closing(resuming(storage, entry, read_ahead_parts=_READ_AHEAD_PARTS)) as stream,
-    ):
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            out.write(chunk)
-        if digest.hexdigest() != file.sha256:
+    def check(_: Path, sha256: str) -> None:
+        if sha256 != file.sha256:
             raise RetryableError(f"{redact(url)}: its content is not what bank.json tells of; a build may be under way")
+
+    download(storage, storage.stat(url), path, check=check)
 
 
 def read_ahead(paths: Sequence[Path]) -> threading.Thread | None:
@@ -125,17 +112,3 @@ def free_memory() -> int:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return 0
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` that takes its place at the end of the block, and is gone if the block fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

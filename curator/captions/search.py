@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curator.cache import locked
-from curator.captions.local import replacing
+from curator.cache import locked, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,15 +6,13 @@ Knows nothing of what is in it.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from curator.cache import cache_root, locked
 from curator.storage.base import Storage
+from curator.storage.download import download
 
-_BLOCK = 8 << 20
 _FETCH_TIMEOUT_S = 3600.0
 
 
@@ -39,19 +37,5 @@ def local_copy(
         return path
     with locked(path.with_suffix(".lock"), timeout_s=_FETCH_TIMEOUT_S):
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(prefix=name, suffix=".part", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    stream = storage.open(url, etag=entry.etag)
-                    try:
-                        while block := stream.read(_BLOCK):
-                            file.write(block)
-                    finally:
-                        stream.close()
-                check(Path(part))
-                os.replace(part, path)
-            except BaseException:
-                Path(part).unlink(missing_ok=True)
-                raise
+            download(storage, entry, path, check=lambda part, _: check(part))
     return path
