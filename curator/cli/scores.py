@@ -32,6 +32,9 @@ def concepts(
         list[str] | None,
         typer.Option("--count", help="A column to count entry by entry (metaclip, catlip); repeatable"),
     ] = None,
+    ngrams: Annotated[
+        bool, typer.Option("--ngrams", help="Count words and pairs of words, too: for the rule on rare tokens of align")
+    ] = False,
     rare: Annotated[int, typer.Option(help="Warn of concepts that fewer rows have")] = 100,
     t: Annotated[float, typer.Option("--t", help="MetaCLIP's limit: entries above it are thinned to it")] = 20_000,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the long tail: concepts.png")] = False,
@@ -51,6 +54,7 @@ def concepts(
         min_score=min_score,
         rule=cast('Literal["words", "phrase"]', text),
         columns=tuple(count or ()),
+        ngrams=ngrams,
         rare=rare,
         t=t,
         plot=plot,
@@ -105,7 +109,9 @@ def rules(
     source: Annotated[str, typer.Option("--rules", help="align | redcaps | a TOML or JSON file of rules")],
     frequencies: Annotated[
         str | None,
-        typer.Option(help="Output of `curator concepts` on that run, for rules on how often something occurs"),
+        typer.Option(
+            help="Output of `curator concepts`, of that run or of a larger set: for rules on how often something occurs"
+        ),
     ] = None,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="A Parquet file: sample_id, kept, the rules that failed")
@@ -121,6 +127,8 @@ def rules(
 
     storage = storage_from(config, overrides)
     found = apply_rules(run, storage, read_rules(source), frequencies=frequencies, output=output)
+    if found.note:
+        say(f"curator: {found.note}")
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found), indent=1))
         return
@@ -128,7 +136,7 @@ def rules(
     console.print(rows_table(f"Rules of {source}", ["rule", "drops", "alone"], rows))
     console.print(f"{found.kept} of {found.rows} rows kept, {found.rejected} were rejected before", highlight=False)
     if found.skipped:
-        console.print(f"left out, as the run has no such column: {', '.join(found.skipped)}", highlight=False)
+        console.print(f"left out, as the run has not what they need: {', '.join(found.skipped)}", highlight=False)
 
 
 @app.command()

@@ -16,11 +16,12 @@ import pyarrow as pa
 
 from curator.config import Config
 from curator.curation.counting import CountPlan, concept_texts, count, done_counts, plan_count
-from curator.curation.counts import CAPTION, PICTURE, Counting
+from curator.curation.counts import CAPTION, NGRAM, PICTURE, Counting
 from curator.curation.frequencies import (
     concept_table,
     entry_json,
     entry_table,
+    rows_of,
     small_sections,
     totals_of,
     write_digests,
@@ -46,7 +47,8 @@ class Request:
     """What a user asks of a run. ``concepts`` is a vocabulary file or the name of one of the run's label sets.
 
     ``images`` is the column whose labels say what an image shows (default: that label set, else the run's only one; ""
-    counts texts alone); ``columns`` are counted entry by entry. ``rare`` and ``t`` shape the tables, not the counts.
+    counts texts alone); ``columns`` are counted entry by entry; with ``ngrams`` words and pairs of words are,
+    too. ``rare`` and ``t`` shape the tables, not the counts.
     """
 
     concepts: str | None = None
@@ -54,6 +56,7 @@ class Request:
     min_score: float = 0.0
     rule: Literal["words", "phrase"] = "words"
     columns: tuple[str, ...] = ()
+    ngrams: bool = False
     rare: int = 100
     t: float = 20_000
     plot: bool = False
@@ -125,7 +128,7 @@ def read_request(config: Config, request: Request, storage: Storage) -> Counting
     if request.concepts is None:
         if request.plot:
             raise ConfigError("--plot draws how often concepts occur: name them by --concepts FILE|LABELSET")
-        return Counting(columns=columns)
+        return Counting(columns=columns, ngrams=request.ngrams)
     label_sets = {each["name"]: each for each in run["settings"].get("labels", ())}
     named = label_sets.get(request.concepts)
     if named is None and kinds.get(request.concepts) == "labels":
@@ -146,6 +149,7 @@ def read_request(config: Config, request: Request, storage: Storage) -> Counting
         min_score=request.min_score,
         rule=request.rule,
         columns=columns,
+        ngrams=request.ngrams,
     )
     concept_texts(counting)
     return counting
@@ -197,10 +201,13 @@ def _write(output: str, plan: CountPlan, request: Request, summary: Summary, sto
     for name, table in entries.items():
         written.append(write_table(storage, output, f"entries-{name}.parquet", table, {**footer, "t": str(request.t)}))
         written.append(storage.write(join(output, f"entries-{name}.json"), entry_json(table)).url)
-    for section, rows in ((CAPTION, totals["captioned"]), (PICTURE, totals["ok"])):
-        url, different[section] = write_digests(storage, output, section, tables, footer, rows)
+    sections = {CAPTION: totals["captioned"], PICTURE: totals["ok"]}
+    if counting.ngrams:
+        sections[NGRAM] = rows_of(tables, NGRAM)
+    for section, rows in sections.items():
+        url, different[f"different_{section}s"] = write_digests(storage, output, section, tables, footer, rows)
         written.append(url)
-    known = {**totals, "different_captions": different[CAPTION], "different_images": different[PICTURE]}
+    known = {**totals, **different}
     found = Frequencies(summary, known, concepts, entries, tuple(written))
     stated = {
         **footer,

@@ -73,8 +73,18 @@ def count(
     ledger = Ledger(storage, plan.config.output.url)
     for shard_id in ledger.quarantined():
         ledger.release(shard_id)
+    before = ledger.run()
+    if before is not None and before["config"].get("source") != dict(plan.source_digests):
+        raise ConfigError(
+            f"{output_of(plan)}: holds the counts of another run than {plan.config.input.run}; choose a new output"
+        )
     work = Work(lambda: source_shards(plan.config, storage), plan, plan.config_digest, plan.shaping)
     return run_work(work, plan.config, storage, observe=observe, stop=stop, fleet=fleet)
+
+
+def output_of(plan: CountPlan) -> str:
+    """What the user named as output: the tables stand there, and the counts of the parts in a folder below."""
+    return plan.config.output.url.removesuffix(f"/{FOLDER}")
 
 
 def plan_count(config: Config, counting: Counting, storage: Storage) -> CountPlan:
@@ -82,8 +92,8 @@ def plan_count(config: Config, counting: Counting, storage: Storage) -> CountPla
     source, output = config.input.run.rstrip("/"), config.output.url.rstrip("/")
     if not output:
         raise ConfigError("no output: give --output DIRECTORY or an s3:// prefix")
-    if source == output:
-        raise ConfigError(f"{output}: counts cannot stand among the parts of the run; choose another output")
+    if Ledger(storage, output).run() is not None:
+        raise ConfigError(f"{output}: is a run's output, among whose parts counts cannot stand; choose another output")
     run = Ledger(storage, source).run()
     if run is None:
         raise ConfigError(f"{source}: no run has begun here (no _ledger/run.json); give the output of a run")

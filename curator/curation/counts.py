@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curator.kernels.concepts import ConceptTexts
+from curator.kernels.ngrams import ngram_key, ngrams
 from curator.tables.columns import valid_text
 from curator.tables.readers import Part
 from curator.tables.schema import STATUS_OK, field_kind
 
 TEXT, IMAGE, BOTH = "concept.text", "concept.image", "concept.both"
-TOTAL, CAPTION, PICTURE, COLUMN = "total", "caption", "image", "column."
+TOTAL, CAPTION, PICTURE, NGRAM, COLUMN = "total", "caption", "image", "ngram", "column."
 SCHEMA = pa.schema(
     [
         pa.field("section", pa.string(), nullable=False),
@@ -40,7 +41,8 @@ _KEYS = {"labels": ("label_id", "label"), "entities": ("entity_id", "name")}
 @dataclass(frozen=True)
 class Counting:
     """What is counted. ``concepts`` are (id, name, aliases); their images are the rows of ``images_column`` that hold
-    the id with at least ``min_score``. ``columns`` are counted entry by entry; ``captions`` and ``images`` by digest.
+    the id with at least ``min_score``. ``columns`` are counted entry by entry; ``captions``, ``images`` and
+    ``ngrams`` (words and pairs of words of captions) by digest.
     """
 
     concepts: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
@@ -50,6 +52,7 @@ class Counting:
     columns: tuple[str, ...] = ()
     captions: bool = True
     images: bool = True
+    ngrams: bool = False
 
 
 @dataclass
@@ -122,6 +125,8 @@ class PartCounter:
             _add_entries(counts, f"{COLUMN}{name}", batch.column(name), batch.schema.field(name))
         if self._counting.captions:
             numbers.update((CAPTION, caption_key(caption)) for caption in captions if caption)
+        if self._counting.ngrams:
+            _add_ngrams(counts, captions)
         if self._counting.images:
             numbers.update((PICTURE, digest) for digest in batch.column("sha256").to_pylist() if digest)
         if self._find:
@@ -157,6 +162,14 @@ class PartCounter:
         cells = rows.to_numpy(zero_copy_only=False).astype(np.int64) * size + pc.fill_null(concepts, 0).to_numpy()
         unique: NDArray[np.int64] = np.unique(cells[kept.to_numpy(zero_copy_only=False)])
         return unique
+
+
+def _add_ngrams(counts: PartCounts, captions: Sequence[str | None]) -> None:
+    found = Counter(ngram for caption in captions if caption for ngram in ngrams(valid_text(caption)))
+    for ngram, n in found.items():
+        key = NGRAM, ngram_key(ngram)
+        counts.numbers[key] += n
+        counts.names[key] = min(ngram, counts.names.get(key, ngram))
 
 
 def _add_entries(counts: PartCounts, section: str, column: pa.Array, column_field: pa.Field) -> None:

@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curator.curation.counts import BOTH, COLUMN, IMAGE, TEXT, TOTAL, Counting, merged
+from curator.curation.counts import BOTH, COLUMN, IMAGE, NGRAM, TEXT, TOTAL, Counting, merged
 from curator.kernels.metaclip import entry_probabilities
 from curator.storage import Storage, Upload, join
 
 BUCKET_ROWS = 4_000_000
-"""So many rows of captions or images are merged at a time."""
+"""So many rows of captions, images or n-grams are merged at a time."""
 
 Tables = Callable[[], Iterable[pa.Table]]
 """The counts of all parts, as often as asked for."""
 
 
 def small_sections(tables: Tables) -> pa.Table:
-    """The merged counts of all but captions and images, whose keys are as many as the rows."""
+    """The merged counts of all but captions, images and n-grams, whose keys are as many as the rows."""
     return merged(table.filter(pc.match_substring_regex(table["section"], r"\.|^total$")) for table in tables())
 
 
@@ -91,18 +91,24 @@ def write_table(storage: Storage, output: str, name: str, table: pa.Table, foote
 def write_digests(
     storage: Storage, output: str, section: str, tables: Tables, footer: Mapping[str, str], rows: int
 ) -> tuple[str, int]:
-    """Write the merged counts of captions or images in order of digest, in one step; gives (url, different ones).
+    """Write the merged counts of captions, images or n-grams in order of digest, in one step: (url, different ones).
 
     ``rows`` bounds how many counts there are over all parts: it decides in how many ranges of digests they are merged.
+    The digest of an n-gram is a number, and the n-gram stands beside it.
     """
-    schema = pa.schema([pa.field("digest", pa.string()), pa.field("n", pa.int64())], metadata=_metadata(footer))
+    fields = {"digest": pa.uint64(), "ngram": pa.string()} if section == NGRAM else {"digest": pa.string()}
+    schema = pa.schema({**fields, "n": pa.int64()}, metadata=_metadata(footer))
     upload = storage.upload(join(output, f"{section}s.parquet"))
     try:
         different = 0
         with pq.ParquetWriter(pa.PythonFile(UploadFile(upload), mode="w"), schema, compression="zstd") as writer:
             for found in _buckets(tables, section, 1 + rows // BUCKET_ROWS):
                 different += found.num_rows
-                writer.write_table(pa.table({"digest": found["key"], "n": found["n"]}, schema=schema))
+                columns = {"digest": found["key"], "n": found["n"]}
+                if section == NGRAM:
+                    numbers = pa.array([int(key, 16) for key in found["key"].to_pylist()], pa.uint64())
+                    columns = {"digest": numbers, "ngram": found["name"], "n": found["n"]}
+                writer.write_table(pa.table(columns, schema=schema))
         return upload.commit().url, different
     finally:
         upload.abort()
@@ -130,6 +136,11 @@ class UploadFile:
 
     def close(self) -> None:
         self.closed = True
+
+
+def rows_of(tables: Tables, section: str) -> int:
+    """How many counts of ``section`` there are over all parts."""
+    return sum(pc.sum(pc.equal(table["section"], section)).as_py() or 0 for table in tables())
 
 
 def _buckets(tables: Tables, section: str, buckets: int) -> Iterator[pa.Table]:

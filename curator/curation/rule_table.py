@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curator.curation.counting import FOLDER
 from curator.curation.frequencies import UploadFile
 from curator.curation.rules import Frequencies, Rule, RuleSet
+from curator.engine.ledger import Ledger, version_of
 from curator.errors import ConfigError, NotFoundError
+from curator.kernels.ngrams import NgramRanks
 from curator.storage import Storage, join
 from curator.tables.readers import Part, parts, scan
 
@@ -26,7 +30,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class RuleReport:
-    """Rows, those kept, and by rule: how many it dropped, and how many no other rule would have dropped."""
+    """Rows, those kept, and by rule: how many it dropped, and how many no other rule would have dropped.
+
+    ``skipped`` are the optional rules that could not be applied, ``note`` says where frequencies are not of this run.
+    """
 
     rows: int
     kept: int
@@ -34,6 +41,7 @@ class RuleReport:
     dropped: Mapping[str, int]
     alone: Mapping[str, int]
     skipped: tuple[str, ...]
+    note: str = ""
 
 
 def apply_rules(
@@ -41,8 +49,9 @@ def apply_rules(
 ) -> RuleReport:
     """Count what ``rules`` keep of a run, and write ``sample_id, kept, failed`` to ``output`` (Parquet) in one step.
 
-    ``frequencies`` is the output of ``curator concepts`` on that run. ``failed`` names the rules that a row breaks; it
-    is null for a rejected row. ConfigError where the run lacks what a rule needs.
+    ``frequencies`` is the output of ``curator concepts``, on that run or on a larger set; the report notes which.
+    ``failed`` names the rules that a row breaks; it is null for a rejected row. ConfigError where the run lacks what a
+    rule needs.
     """
     first = next(parts(run, storage), None)
     if first is None:
@@ -79,22 +88,48 @@ def apply_rules(
         if upload:
             upload.abort()
     order = {name: dropped[name] for name in names}
-    return RuleReport(rows, kept, rejected, order, {name: alone[name] for name in names}, chosen.skipped)
+    note = counted_elsewhere(run, frequencies, storage) if frequencies else ""
+    return RuleReport(rows, kept, rejected, order, {name: alone[name] for name in names}, chosen.skipped, note)
+
+
+def counted_elsewhere(run: str, frequencies: str, storage: Storage) -> str:
+    """What is to be said where ``frequencies`` does not count the very parts of ``run`` as they are now; else nothing.
+
+    That may be meant (how often captions occur in a larger set), so it is no error.
+    """
+    counted = {
+        (shard_id, version)
+        for shard_id, versions in Ledger(storage, join(frequencies, FOLDER)).done().items()
+        for version in versions
+    }
+    if not counted:
+        return f"{frequencies} does not say of which parts its counts are: whether they are of {run} is not known"
+    there = {
+        (entry.url.rsplit("part-", 1)[1].removesuffix(".parquet"), version_of(entry.size, entry.etag))
+        for entry in parts(run, storage)
+    }
+    missing, others = len(there - counted), len(counted - there)
+    if not missing and not others:
+        return ""
+    return (
+        f"the counts of {frequencies} are not those of {run}: {missing} of its {len(there)} parts are not among them "
+        f"as they are now, {others} others are; a caption or image that was not counted is taken to occur once"
+    )
 
 
 def read_frequencies(output: str, storage: Storage) -> Frequencies:
-    """The counts that ``curator concepts`` left, of all that occurs more than once."""
-    counts = []
+    """The counts that ``curator concepts`` left: captions and images that occur more than once, and all n-grams."""
+    counts: list[dict[str, int]] = []
     for name in ("captions.parquet", "images.parquet"):
         try:
-            with storage_file(join(output, name), storage) as file:
-                table = pq.read_table(file, filters=[("n", ">", 1)])
+            file = pa.BufferReader(storage.read(join(output, name)))
+            table = pq.read_table(file, filters=[("n", ">", 1)])
         except NotFoundError as error:
             raise ConfigError(f"{output}: has no {name}; give the output of `curator concepts RUN`") from error
         counts.append(dict(zip(table["digest"].to_pylist(), table["n"].to_pylist(), strict=True)))
-    return Frequencies(*counts)
-
-
-def storage_file(url: str, storage: Storage) -> pa.BufferReader:
-    """A small Parquet file, whole."""
-    return pa.BufferReader(storage.read(url))
+    try:
+        table = pq.read_table(pa.BufferReader(storage.read(join(output, "ngrams.parquet"))), columns=["digest", "n"])
+    except NotFoundError:
+        return Frequencies(counts[0], counts[1])
+    keys, numbers = np.asarray(table["digest"].to_numpy(), np.uint64), np.asarray(table["n"].to_numpy(), np.int64)
+    return Frequencies(counts[0], counts[1], NgramRanks(keys, numbers))

@@ -22,6 +22,7 @@ from curator.annotators import nearest
 from curator.curation.counts import caption_key
 from curator.errors import ConfigError
 from curator.kernels.fields import value_at
+from curator.kernels.ngrams import NgramRanks
 from curator.tables.schema import STATUS_OK
 
 if sys.version_info >= (3, 11):
@@ -35,7 +36,7 @@ _BOUNDS: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 _KEYS = frozenset({"name", "value", "missing", "optional", "is", "is_not", *_BOUNDS})
 _IMAGE = ("width", "height", "short_side", "long_side", "aspect", "pixels", "format", "captions")
-_CAPTION = ("chars", "words", "frequency")
+_CAPTION = ("chars", "words", "frequency", "ngram_rank")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Rule:
 
     ``test`` is a bound (``at_least``, ``above``, ``at_most``, ``below``) or ``is``, ``is_not`` with the values that are
     allowed or not. A row without the value is kept where ``keep_missing``; an ``optional`` rule is left out where the
-    run has no such column.
+    run has no such column, or the counts no n-grams.
     """
 
     name: str
@@ -57,6 +58,10 @@ class Rule:
     @property
     def column(self) -> str | None:
         return self.value.removeprefix("column.") if self.value.startswith("column.") else None
+
+    @property
+    def is_ngram(self) -> bool:
+        return self.value == "caption.ngram_rank"
 
     def holds(self, values: Sequence[Any]) -> NDArray[np.bool_]:
         """Whether each of ``values`` (None: missing) passes. A value that cannot be compared is as if missing."""
@@ -74,10 +79,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Frequencies:
-    """How often captions and images occur, by digest; what is not there occurs once."""
+    """How often captions and images occur, by digest (what is not there, once), and n-grams where they were counted."""
 
     captions: Mapping[str, int]
     images: Mapping[str, int]
+    ngrams: NgramRanks | None = None
 
 
 def read_rules(source: str) -> tuple[Rule, ...]:
@@ -141,8 +147,11 @@ class RuleSet:
     def __init__(self, rules: Sequence[Rule], present: Sequence[str], frequencies: Frequencies | None = None) -> None:
         """``present`` are the run's columns. ConfigError for a rule that needs what is not there."""
         kept: list[Rule] = []
+        has_ngrams = frequencies is not None and frequencies.ngrams is not None
         self.skipped: tuple[str, ...] = tuple(
-            rule.name for rule in rules if rule.optional and rule.column and rule.column not in present
+            rule.name
+            for rule in rules
+            if rule.optional and ((rule.column and rule.column not in present) or (rule.is_ngram and not has_ngrams))
         )
         for rule in rules:
             if rule.name in self.skipped:
@@ -155,6 +164,11 @@ class RuleSet:
                 raise ConfigError(
                     f"rule {rule.name!r}: needs how often captions and images occur; run `curator concepts RUN "
                     "--output OUT` and give --frequencies OUT"
+                )
+            if rule.is_ngram and not has_ngrams:
+                raise ConfigError(
+                    f"rule {rule.name!r}: needs how often words and pairs of words occur; run `curator concepts RUN "
+                    "--ngrams --output OUT` and give --frequencies OUT"
                 )
             kept.append(rule)
         self.rules = tuple(kept)
@@ -194,6 +208,8 @@ class RuleSet:
             return [value_at(metadata, rest.split(".")) for metadata in batch.column("metadata").to_pylist()]
         if section == "caption":
             captions = [caption or None for caption in batch.column("caption").to_pylist()]
+            if rest == "ngram_rank":
+                return self._rarest(captions)
             return [None if caption is None else self._of_caption(caption, rest) for caption in captions]
         if rest == "format":
             return list(batch.column("format").to_pylist())
@@ -203,6 +219,12 @@ class RuleSet:
             return [None if digest is None else counts.get(digest, 1) for digest in batch.column("sha256").to_pylist()]
         sides = zip(batch.column("width").to_pylist(), batch.column("height").to_pylist(), strict=True)
         return [None if None in pair else _of_sides(*pair, rest) for pair in sides]
+
+    def _rarest(self, captions: Sequence[str | None]) -> Sequence[int | None]:
+        assert self._frequencies is not None
+        assert self._frequencies.ngrams is not None
+        ranks = iter(self._frequencies.ngrams.rarest([caption for caption in captions if caption is not None]))
+        return [None if caption is None else next(ranks) for caption in captions]
 
     def _of_caption(self, caption: str, what: str) -> int:
         if what == "chars":

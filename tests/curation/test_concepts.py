@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -276,6 +277,14 @@ def test_requests_that_do_not_fit_the_run(run: Path, tmp_path: Path) -> None:
     count(run, tmp_path / "out", Request(concepts=str(good)))
     with pytest.raises(ConfigError, match="begun with another configuration"):
         count(run, tmp_path / "out")
+    other = shutil.copytree(run, tmp_path / "other")
+    with pytest.raises(ConfigError, match="is a run's output"):
+        count(run, other)
+    described = json.loads((other / "_ledger" / "run.json").read_text())
+    described["digests"]["config_digest"] = "of another run"
+    (other / "_ledger" / "run.json").write_text(json.dumps(described))
+    with pytest.raises(ConfigError, match=r"out: holds the counts of another run than .*other; choose a new output$"):
+        count(other, tmp_path / "out")
 
 
 def test_texts_alone_and_no_concepts_at_all(run: Path, parts: list[list[Row]], tmp_path: Path) -> None:

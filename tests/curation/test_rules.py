@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from curator.curation.percentiles import percentiles
 from curator.curation.rule_table import apply_rules
 from curator.curation.rules import Rule, RuleSet, read_rules
 from curator.errors import ConfigError
+from curator.kernels.ngrams import NEVER, NgramRanks, ngram_key
 from curator.storage import open_storage
 from curator.tables.readers import scan
 from tests.curation.made_runs import Row, make_run, random_rows
@@ -112,10 +114,70 @@ def test_align(run: str, rows: list[Row], counted: str, tmp_path: Path) -> None:
         apply_rules(run, open_storage(), read_rules("align"))
 
 
+def test_rare_tokens(rows: list[Row], run: str, tmp_path: Path) -> None:
+    output = str(tmp_path / "ngrams")
+    config = Config.model_validate({"input": {"run": run}, "output": {"url": output}})
+    found = concept_frequencies(config, Request(ngrams=True))
+    captions = [row.caption for row in rows if row.ok and row.caption]
+    grams = Counter(gram for caption in captions for gram in naive_ngrams(caption))
+    table = {row["ngram"]: row["n"] for row in pq.read_table(f"{output}/ngrams.parquet").to_pylist()}
+    assert table == grams
+    assert found.totals["different_ngrams"] == len(grams)
+
+    def rank(caption: str) -> int:
+        """1 + how many n-grams occur more often than its rarest."""
+        return max(1 + sum(n > grams[gram] for n in grams.values()) for gram in naive_ngrams(caption))
+
+    ranks = sorted({rank(caption) for caption in captions})
+    most = ranks[len(ranks) // 2]
+    assert ranks[0] <= most < ranks[-1]
+    rules = (Rule("rare_tokens", "caption.ngram_rank", "at_most", most, keep_missing=True, optional=True),)
+    out = tmp_path / "verdicts.parquet"
+    report = apply_rules(run, open_storage(), rules, frequencies=output, output=str(out))
+    expected = [row.ok and (not row.caption or rank(row.caption) <= most) for row in in_order(run, rows)]
+    assert [kept for kept, _ in verdicts(out, run).values()] == expected
+    assert report.dropped == {"rare_tokens": sum(rank(caption) > most for caption in captions)}
+    aligned = apply_rules(run, open_storage(), read_rules("align"), frequencies=output)
+    assert aligned.skipped == ()
+    assert aligned.dropped["rare_tokens"] == 0  # fewer n-grams than a hundred million
+
+
+def naive_ngrams(caption: str) -> list[str]:
+    words = caption.lower().split()
+    return words + [" ".join(words[place : place + 2]) for place in range(len(words) - 1)]
+
+
+def test_a_token_that_was_never_counted_is_rarer_than_all() -> None:
+    keys = sorted((int(ngram_key(gram), 16), n) for gram, n in (("a", 5), ("b", 5), ("c", 1)))
+    ranks = NgramRanks(np.array([key for key, _ in keys], np.uint64), np.array([n for _, n in keys], np.int64))
+    assert ranks.rarest(["A", "b", "c", "", "d", "a b"]) == [1, 1, 3, 0, NEVER, NEVER]
+    assert NgramRanks(np.zeros(0, np.uint64), np.zeros(0, np.int64)).rarest(["a"]) == [NEVER]
+
+
+def test_counts_of_another_run_are_said_to_be(run: str, rows: list[Row], counted: str, tmp_path: Path) -> None:
+    rules = read_rules("align")
+    assert apply_rules(run, open_storage(), rules, frequencies=counted).note == ""
+    assert apply_rules(run, open_storage(), rules, frequencies=counted).skipped == ("rare_tokens",)
+    other = str(make_run(tmp_path / "other", [rows[:30], rows[60:]]))
+    note = apply_rules(other, open_storage(), rules, frequencies=counted).note
+    assert "are not those of" in note
+    assert "of its 2 parts are not among them" in note
+    (tmp_path / "copy").mkdir()
+    for name in ("captions.parquet", "images.parquet"):
+        shutil.copy(f"{counted}/{name}", tmp_path / "copy")
+    assert "is not known" in apply_rules(run, open_storage(), rules, frequencies=str(tmp_path / "copy")).note
+    result = CliRunner().invoke(app, ["rules", other, "--rules", "align", "--frequencies", counted, "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["note"] == note
+    with pytest.raises(ConfigError, match="--ngrams"):
+        apply_rules(run, open_storage(), (Rule("r", "caption.ngram_rank", "at_most", 9),), frequencies=counted)
+
+
 def test_redcaps(run: str, rows: list[Row], tmp_path: Path) -> None:
     out = tmp_path / "verdicts.parquet"
     report = apply_rules(run, open_storage(), read_rules("redcaps"), output=str(out))
     assert report.skipped == ("nsfw", "faces")
+    assert report.note == ""
 
     def failed(number: int, row: Row) -> list[str]:
         post = POSTS[number % 60 % len(POSTS)] or {}
