@@ -66,6 +66,10 @@ class DecodeProcesses:
         return WINDOWS * TOGETHER * len(self._slots)
 
     @property
+    def nursery_pid(self) -> int:
+        return self._nursery.pid
+
+    @property
     def pids(self) -> list[int]:
         return [slot.process.pid for slot in self._slots if slot.process]
 
