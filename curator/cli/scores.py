@@ -142,7 +142,10 @@ def rules(
 @app.command()
 def percentiles(
     run: Annotated[str, typer.Argument(help="The output of a run")],
-    column: Annotated[list[str] | None, typer.Option(help="A score; repeatable; default: all scores")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="A score, a count, width or height; repeatable; default: all scores and counts"),
+    ] = None,
     by: Annotated[str | None, typer.Option(help="A text column to divide by, such as caption_language")] = None,
     keep: Annotated[float | None, typer.Option(help="Also the threshold that keeps this share of the rows")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="A Parquet file for the table")] = None,
@@ -150,7 +153,7 @@ def percentiles(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the exact percentiles of a run's scores, and the threshold that keeps a share of them."""
+    """Show the exact percentiles of a run's scores and counts, and the threshold that keeps a share of the rows."""
     from curator.console import rows_table
     from curator.curation.counts import to_bytes
     from curator.curation.percentiles import percentiles as measure

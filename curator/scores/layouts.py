@@ -18,7 +18,7 @@ from torch import Tensor
 
 from curator.errors import ConfigError
 from curator.kernels.score_heads import Activation, Layer, Output, ScoreModel
-from curator.scores.head_files import HeadFile, check_model, read_tensors
+from curator.scores.head_files import KEY, HeadFile, check_model, read_head, read_tensors
 from curator.scores.tensor_bundle import read_bundle
 
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.weight$")
@@ -106,7 +106,14 @@ def convert(data: bytes, name: str, layout: str, *, encoder_digest: str = "", en
 
 def _state_dict(data: bytes, name: str) -> dict[str, Tensor]:
     if name.lower().endswith(".safetensors"):
-        return read_tensors(data, name)[0]
+        tensors, metadata = read_tensors(data, name)
+        if KEY in metadata:
+            own = read_head(data, name)
+            raise ConfigError(
+                f"{name}: is a head already, for the encoder {own.encoder} ({own.encoder_digest}): use it as it is; "
+                "for the vectors of another encoder teach another (`curator head train`)"
+            )
+        return tensors
     try:
         found: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no one error for what it cannot read

@@ -28,6 +28,7 @@ COLUMNS = (
     ColumnSpec("entries", "strings", "what is read"),
     ColumnSpec("score", "score", "how good"),
     ColumnSpec("language", "text", "of the caption"),
+    ColumnSpec("chars", "count", "of the caption"),
 )
 
 
@@ -84,6 +85,7 @@ def write_part(run: Path, url: str, rows: Sequence[Row]) -> None:
         "entries": [row.entries for row in rows],
         "score": np.array([row.score for row in rows], np.float32),
         "language": [None if not row.caption else "en" if row.caption.isascii() else "ja" for row in rows],
+        "chars": np.array([len(row.caption) if row.caption else -1 for row in rows], np.int64),
     }
     ok = np.array([row.ok for row in rows], np.bool_)
     vectors = np.eye(4, dtype=np.float32)[np.arange(len(rows)) % 4]

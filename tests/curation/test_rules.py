@@ -256,19 +256,26 @@ def test_rules_that_the_run_cannot_answer(run: str) -> None:
 
 def test_percentiles(run: str, rows: list[Row], tmp_path: Path) -> None:
     known = np.array([row.score for row in rows if row.ok], np.float32)
-    (row,) = percentiles(run, open_storage(), keep=0.3).to_pylist()
+    row, of_counts = percentiles(run, open_storage(), keep=0.3).to_pylist()
     assert (row["column"], row["by"], row["n"], row["null"]) == ("score", None, len(known), 0)
     for p in (1, 5, 50, 99):
         assert row[f"p{p}"] == pytest.approx(np.percentile(known, p), abs=1e-6)
     assert (known >= row["threshold"]).mean() >= 0.3 > (known > row["threshold"]).mean()
-    divided = {row["by"]: row for row in percentiles(run, open_storage(), by="language").to_pylist()}
+    chars = [len(row.caption) for row in rows if row.ok and row.caption]
+    assert (of_counts["column"], of_counts["n"], of_counts["null"]) == ("chars", len(chars), len(known) - len(chars))
+    assert (of_counts["min"], of_counts["max"]) == (min(chars), max(chars))
+    assert of_counts["p50"] == np.percentile(chars, 50)
+    (widths,) = percentiles(run, open_storage(), ["width"]).to_pylist()
+    assert widths["mean"] == pytest.approx(np.mean([row.size[0] for row in rows if row.ok]))
+    by_language = percentiles(run, open_storage(), ["score"], by="language").to_pylist()
+    divided = {row["by"]: row for row in by_language}
     assert set(divided) == {None, "en", "ja"}
     japanese = [row.score for row in rows if row.ok and row.caption and not row.caption.isascii()]
     assert divided["ja"]["n"] == len(japanese)
     assert divided["ja"]["mean"] == pytest.approx(np.mean(japanese), abs=1e-6)
     assert divided[None]["threshold"] is None
     for options, message in [
-        ({"columns": ["things"]}, "has no score 'things'; there are score"),
+        ({"columns": ["things"]}, "no numbers in a column 'things'; there are score, chars, width, height"),
         ({"by": "things"}, "no text column 'things'"),
         ({"keep": 2.0}, "is a share"),
     ]:
@@ -290,5 +297,5 @@ def test_the_commands(run: str, counted: str, tmp_path: Path) -> None:
     assert "left out" in curator("rules", run, "--rules", "redcaps")
     out = tmp_path / "p.parquet"
     assert json.loads(curator("percentiles", run, "--keep", "0.5", "--json", "--output", str(out)))[0]["n"] > 100
-    assert pq.read_table(out)["column"].to_pylist() == ["score"]
+    assert pq.read_table(out)["column"].to_pylist() == ["score", "chars"]
     assert "score" in curator("percentiles", run)

@@ -225,6 +225,13 @@ def test_files_that_are_no_heads_say_why() -> None:
             convert(data, name, layout)
 
 
+def test_a_head_is_not_bound_to_another_encoder_by_converting_it() -> None:
+    weights = save({"0.weight": torch.zeros(1, 4), "0.bias": torch.zeros(1)})
+    own = write_head(convert(weights, "a.safetensors", "linear", encoder_digest="abc", encoder="mine"))
+    with pytest.raises(ConfigError, match=r"is a head already, for the encoder mine \(abc\)"):
+        convert(own, "own.safetensors", "linear", encoder_digest="def")
+
+
 def test_a_pickle_with_code_in_it_is_refused() -> None:
     class Evil:
         def __reduce__(self):
