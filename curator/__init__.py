@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curator.api import label, open_dataset, relabel
-    from curator.config import Config, load_config
+    from curator.api import label, load_config, open_dataset, relabel
+    from curator.config import Config
     from curator.encoder import Encoder
     from curator.engine.progress import Summary
     from curator.shards.decode import Decoder
@@ -36,7 +37,7 @@ _HOMES = {
     "Summary": "curator.engine.progress",
     "expand": "curator.shards.manifest",
     "label": "curator.api",
-    "load_config": "curator.config",
+    "load_config": "curator.api",
     "open_dataset": "curator.api",
     "open_storage": "curator.storage",
     "read_samples": "curator.shards.reader",
@@ -45,6 +46,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("curator")
     if name not in _HOMES:
         raise AttributeError(f"module 'curator' has no attribute {name!r}; it exports {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -28,7 +28,8 @@ def explain(error: Mapping[str, Any], model: type[BaseModel], source: str) -> st
         owner, _ = _found(model, place[:-1])
         return f"{source}: unknown key {name!r}; {_near(str(place[-1]), list(owner.model_fields) if owner else [])}"
     if error["type"] == "value_error":  # our own validators, which say all
-        return f"{source}: {name + ': ' if name else ''}{error['ctx']['error']}"
+        said = str(error["ctx"]["error"])
+        return f"{source}: {name}{' ' if said.startswith('is ') else ': '}{said}" if name else f"{source}: {said}"
     _, field = _found(model, place)
     within = field is not None and field is _found(model, place[:-1])[1]
     if error["type"] == "missing":

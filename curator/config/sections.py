@@ -117,7 +117,7 @@ class LabelSetConfig(Section):
     """One set of labels: its vocabulary, how it is scored and when it abstains."""
 
     name: str = "labels"
-    vocabulary: str = Field(description="text, JSON or TOML file of labels")
+    vocabulary: str | tuple[Any, ...] = Field(description="text, JSON or TOML file of labels, or a list of them")
     templates: str = Field("photo", description="openai | simple | photo | plain, or a file with a template a line")
     head: str = "zero_shot"
     family: Literal["auto", "softmax", "sigmoid"] = "auto"
@@ -127,6 +127,13 @@ class LabelSetConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="the head's own: see curator/labels/README.md")
     abstain: dict[str, Any] = Field(default_factory=dict, description="score, threshold: a column NAME_ood")
     encoder: str = Field("", description="one of [[encoders]] by its name, instead of the run's own")
+
+    @field_validator("vocabulary", mode="before")
+    @classmethod
+    def _file_or_labels(cls, vocabulary: Any) -> Any:
+        if not isinstance(vocabulary, (str, list, tuple)) or not vocabulary:
+            raise ValueError(f"is {vocabulary!r}; it must be a file of labels, or a list such as ['dog', 'cat']")
+        return vocabulary
 
 
 class AnnotatorConfig(Section):

@@ -84,6 +84,8 @@ class Encoder:
 
         Raises ConfigError, with the way out, for unknown names, missing files and weights that do not fit.
         """
+        if not isinstance(name, str):
+            raise ConfigError(f"encoder {name!r} is not a name; for a directory write 'local-dir:PATH'")
         where = choose_device(device)
         dtype = DTYPES[choose_precision(precision, where)]
         cache = Path(cache_dir) if cache_dir else None
@@ -146,8 +148,9 @@ class Encoder:
         open_clip does; pass ``decode=Decoder(encoder.preprocess)`` (of ``curator.shards.decode``) for the pipeline's
         own treatment of transparency and oversized images. Raises SampleError for what is no image.
         """
-        if isinstance(images, (str, bytes, Path)):
-            raise TypeError(f"embed takes several images: write embed([{images!r:.60}])")
+        single = getattr(images, "ndim", 4) < 4  # one array or tensor, which could be taken for several rows
+        if isinstance(images, (str, bytes, Path)) or single or not isinstance(images, Iterable):
+            raise TypeError(f"embed takes several images: write embed([image]), also for one {_kind(images)}")
         read = PixelReader(self.preprocess, decode)
         remaining = iter(images)
         vectors = [torch.empty(0, self.dim, device=self.device)]
@@ -160,6 +163,14 @@ class Encoder:
 
         Texts longer than the model's context are cut by its own tokenizer.
         """
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
+            raise TypeError(
+                f"embed_text takes several texts: write embed_text([text]), also for a single {_kind(texts)}"
+            )
+        texts = list(texts)
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"embed_text takes texts, not {_kind(text)}")
         place = {text: position for position, text in enumerate(dict.fromkeys(texts))}
         unique = list(place)
         vectors = [torch.empty(0, self.dim, device=self.device)]
@@ -244,3 +255,7 @@ def _preprocess_of(model: Any) -> Preprocess:
         resize_mode=stated.get("resize_mode") or "shortest",
         fill_color=stated.get("fill_color") or 0,
     )
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -49,11 +49,17 @@ class PixelReader:
             image = image.cpu().numpy()
         if isinstance(image, np.ndarray):
             return self._array(image)
+        place = ""
         if isinstance(image, (str, os.PathLike)):
+            place = f"{os.fspath(image)}: "
             with open(image, "rb") as file:
                 image = file.read()
         if isinstance(image, bytes):
-            return torch.from_numpy(self._decode(image).pixels) if self._decode else self._bytes(image)
+            return torch.from_numpy(self._decode(image).pixels) if self._decode else self._bytes(image, place)
+        if not hasattr(image, "convert"):
+            raise TypeError(
+                f"an image is a PIL image, a path, encoded bytes or a uint8 array, not {type(image).__name__}"
+            )
         return self._picture(image)
 
     def _array(self, array: NDArray[Any]) -> Tensor:
@@ -69,14 +75,16 @@ class PixelReader:
 
         return self._picture(Image.fromarray(array))
 
-    def _bytes(self, data: bytes) -> Tensor:
-        from PIL import Image
+    def _bytes(self, data: bytes, place: str) -> Tensor:
+        from PIL import Image, UnidentifiedImageError
 
         try:
             with Image.open(io.BytesIO(data)) as image:
                 return self._picture(image)
+        except UnidentifiedImageError as error:
+            raise SampleError("undecodable_image", f"{place}no image format begins with {data[:8]!r}") from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise SampleError("undecodable_image", str(error)) from error
+            raise SampleError("undecodable_image", f"{place}{error}") from error
 
     def _picture(self, image: Any) -> Tensor:
         for step in self._geometry:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from curator.config import Config
+from curator.config import Config, load_config
 from curator.engine.ledger import Ledger
 from curator.engine.progress import Progress, Summary, Totals
 from curator.engine.run import ignore_progress, label
@@ -110,7 +110,7 @@ def retry(
     shapes the rows: an image limit or a number of attempts, say). ``start`` is what the run was begun by.
     """
     ledger = Ledger(storage, output)
-    config = overrides(Config.model_validate(_begun(ledger)["settings"]))
+    config = overrides(load_config(values=_begun(ledger)["settings"]))
     done = ledger.done() if reasons else {}
     known: Counter[str] = Counter()
     hit = []

@@ -18,6 +18,8 @@ from curator.errors import ConfigError, CuratorError, NotFoundError
 from curator.storage.base import Storage
 
 _BUILTIN = "builtin:"
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f]")
+_SAID_TWICE = 5
 _COMMENT = re.compile(r"(^|\s)#.*$")
 
 
@@ -52,18 +54,19 @@ class Vocabulary:
         A missing id is a slug of the name, made unique. Raises ConfigError naming the file and the lines at fault.
         """
         if not isinstance(source, (str, Path)):
+            if not isinstance(source, Sequence):
+                raise ConfigError(f"vocabulary is {source!r}; give a file, or a list of labels")
             return _assemble([(f"entry {n}", entry) for n, entry in enumerate(source, start=1)], "vocabulary")
         remote = storage is not None and "://" in str(source)
         path = _builtin(source) if isinstance(source, str) and source.startswith(_BUILTIN) else Path(source)
         place = str(source) if remote else str(path)
         try:
             found = storage.read(place) if storage is not None and remote else path.read_bytes()
-            content = found.decode("utf-8-sig")
         except (FileNotFoundError, NotFoundError) as error:
             raise ConfigError(f"vocabulary {place} does not exist; write a text file with a label a line") from error
-        except (OSError, UnicodeDecodeError, CuratorError) as error:
-            raise ConfigError(f"vocabulary {place} cannot be read as UTF-8 text: {error}") from error
-        return _assemble(_entries(content, place), place)
+        except (OSError, CuratorError) as error:
+            raise ConfigError(f"vocabulary {place} cannot be read: {error}") from error
+        return _assemble(_entries(_decoded(found, place), place), place)
 
     @cached_property
     def digest(self) -> str:
@@ -90,6 +93,27 @@ def _builtin(source: str) -> Path:
         names = ", ".join(sorted(_BUILTIN + each.stem for each in folder.glob("*.json")))
         raise ConfigError(f"vocabulary {source!r} does not come with Curator; there are {names}")
     return path
+
+
+def _decoded(content: bytes, place: str) -> str:
+    """The text of a file. ConfigError with the line for another encoding, and for what is no text at all."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError(f"vocabulary {place} is UTF-16, not UTF-8; save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"vocabulary {place}: line {line} cannot be read as UTF-8 text (byte {content[error.start]:#04x}); save "
+            "the file as UTF-8"
+        ) from error
+    if (control := _CONTROL.search(text)) is not None:
+        line = text.count("\n", 0, control.start()) + 1
+        raise ConfigError(
+            f"vocabulary {place}: line {line} holds the control character {control[0]!r}; it must be UTF-8 text with a "
+            "label a line"
+        )
+    return text
 
 
 def _entries(content: str, path: str) -> list[tuple[str, Any]]:
@@ -122,21 +146,21 @@ def _assemble(entries: Sequence[tuple[str, Any]], source: str) -> Vocabulary:
         raise ConfigError(f"{source} holds no label; write at least one")
     labels = [(where, _label(entry, f"{source}: {where}")) for where, entry in entries]
     ids: dict[str, str] = {}
-    unnamed: dict[str, str] = {}
-    for where, label in labels:
-        if label.id:
-            _claim(ids, label.id, where, f"{source}: label id {label.id!r}")
-        else:
-            _claim(unnamed, label.name, where, f"{source}: label {label.name!r}")
+    names: dict[str, str] = {}
+    twice = [
+        f"label {'id ' if label.id else ''}{(label.id or label.name)!r} at {first} and {where}"
+        for where, label in labels
+        if (first := (ids if label.id else names).setdefault(label.id or label.name, where)) != where
+    ]
+    if twice:
+        more = f"; and {len(twice) - _SAID_TWICE} more" if len(twice) > _SAID_TWICE else ""
+        raise ConfigError(
+            f"{source}: the same stands twice: {'; '.join(twice[:_SAID_TWICE])}{more}. Remove one of each, or tell "
+            "them apart by id (in JSON or TOML)"
+        )
     finished = tuple(label if label.id else replace(label, id=_slug(label.name, ids)) for _, label in labels)
     _check_parents(finished, source)
     return Vocabulary(finished)
-
-
-def _claim(taken: dict[str, str], key: str, where: str, what: str) -> None:
-    if key in taken:
-        raise ConfigError(f"{what} stands twice, at {taken[key]} and {where}; remove one, or tell them apart by id")
-    taken[key] = where
 
 
 def _label(entry: Any, where: str) -> Label:

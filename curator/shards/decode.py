@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from curator.data import Decoded, Preprocess
-from curator.errors import SampleError
+from curator.errors import ConfigError, SampleError
 from curator.shards.decode_color import is_turned, pixels_of, to_rgb, upright
 from curator.shards.decode_formats import Format, check_size, format_of, is_cut, open_image
 from curator.shards.decode_jpeg import scaled, whole
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
+Mode: TypeAlias = Literal["exact", "close", "fast"]
 MAX_PIXELS: Final = 89_478_485
 """Pillow's own limit: a quarter of a gigabyte of 24-bit pixels."""
 
@@ -39,11 +40,13 @@ class Decoder:
         self,
         preprocess: Preprocess,
         *,
-        mode: Literal["exact", "close", "fast"] = "exact",
+        mode: Mode = "exact",
         max_pixels: int = MAX_PIXELS,
         exif_orientation: bool = False,
         background: tuple[int, int, int] = (255, 255, 255),
     ) -> None:
+        if mode not in get_args(Mode):
+            raise ConfigError(f"decode mode {mode!r} is not known; use {', '.join(get_args(Mode))}")
         self.preprocess = preprocess
         self.mode = mode
         self.max_pixels = max_pixels

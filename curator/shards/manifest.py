@@ -24,7 +24,9 @@ _LIST_ABOVE: Final = 64
 _HERE: Final = "./"
 
 
-def expand(inputs: Sequence[str], storage: Storage, *, suffixes: tuple[str, ...] = SHARD_SUFFIXES) -> list[Shard]:
+def expand(
+    inputs: str | Sequence[str], storage: Storage | None = None, *, suffixes: tuple[str, ...] = SHARD_SUFFIXES
+) -> list[Shard]:
     """The shards that ``inputs`` name: as given, and by url within a glob or prefix; each once.
 
     A shard is known by its url, and a local one by its absolute path: it is the same shard however it is spelled, from
@@ -36,8 +38,14 @@ def expand(inputs: Sequence[str], storage: Storage, *, suffixes: tuple[str, ...]
     directory. Names that begin with ``_`` or ``.`` are not looked at in a listing. A local name that is there is no
     pattern.
     Sizes and etags are known where a listing gave them, and of local files; a remote shard given by name is not asked
-    for. ConfigError, with what was looked for, where an input stands for nothing.
+    for. ``storage`` is by default one for every scheme. ConfigError, with what was looked for, where an input stands
+    for nothing.
     """
+    if storage is None:
+        from curator.storage import open_storage
+
+        storage = open_storage()
+    inputs = _texts(inputs)
     if not inputs:
         raise ConfigError("no input: give shards, a pattern such as 'shards/{000..099}.tar', a directory or @list.txt")
     found: dict[str, Shard] = {}
@@ -47,6 +55,16 @@ def expand(inputs: Sequence[str], storage: Storage, *, suffixes: tuple[str, ...]
         if known is None or known.size is None:
             found[url] = shard if url == shard.url else replace(shard, url=url)
     return list(found.values())
+
+
+def _texts(inputs: object) -> list[str]:
+    """One input or several, paths as text. ConfigError for what names nothing."""
+    several = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    found = [os.fspath(each) if isinstance(each, (str, os.PathLike)) else each for each in several]
+    for each in found:
+        if not isinstance(each, str):
+            raise ConfigError(f"{each!r:.60} names no shard; give a path or url, or a list of them")
+    return [str(each) for each in found]
 
 
 def _shards(

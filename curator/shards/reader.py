@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from curator.data import IMAGE_EXTENSIONS, Reject, Sample
-from curator.errors import ShardError
+from curator.errors import ConfigError, ShardError
 from curator.shards.headers import Member, members
 from curator.shards.keys import SeenKeys
 from curator.shards.tape import Damage, Tape
@@ -26,7 +27,7 @@ _SORT: Final = "repack with each sample's members once and together (tar --sort=
 
 
 def read_samples(
-    source: str | ReadStream | BinaryIO,
+    source: str | os.PathLike[str] | ReadStream | BinaryIO,
     *,
     url: str | None = None,
     storage: Storage | None = None,
@@ -37,18 +38,21 @@ def read_samples(
 ) -> SampleReader:
     """The samples of one shard, tar or tar.gz, in order and in memory bounded by ``max_sample_bytes``.
 
-    ``source`` is a url (opened through ``storage``, by default one for every scheme) or an open stream, which stays the
-    caller's to close; ``url`` names it in messages. A member over ``max_member_bytes`` is passed over and its sample
-    carries a ``fault``; so does a sample whose members together exceed ``max_sample_bytes``. ``image`` names the image
-    of samples that have several, by its extension (``png``, ``left.jpg``); otherwise it is the first.
+    ``source`` is a path or url (opened through ``storage``, by default one for every scheme) or an open stream, which
+    stays the caller's to close; ``url`` names it in messages. A member over ``max_member_bytes`` is passed over and its
+    sample carries a ``fault``; so does a sample whose members together exceed ``max_sample_bytes``. ``image`` names the
+    image of samples that have several, by its extension (``png``, ``left.jpg``); otherwise it is the first.
 
     The iterator raises ``ShardError`` with shard, key and byte offset where the tar is cut, is no tar, ends without its
     end-of-archive marker, or has members of one sample apart or twice. With ``salvage`` a damaged tar ends the
     iteration instead, after the last whole sample, and the iterator's ``salvaged`` says what was lost.
     """
-    return SampleReader(
-        source, url, storage, salvage, image.lower().removeprefix("."), max_member_bytes, max_sample_bytes
-    )
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
+    if not isinstance(source, str) and not hasattr(source, "read"):
+        raise ConfigError(f"read_samples takes one path, url or open stream, not {source!r:.60}")
+    chosen = image.lower().removeprefix(".")
+    return SampleReader(source, url, storage, salvage, chosen, max_member_bytes, max_sample_bytes)
 
 
 class SampleReader(Iterator[Sample]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from curator.errors import ConfigError
 from curator.storage.base import Entry, ReadStream, Storage, Upload
 from curator.storage.local import LocalStorage
 from curator.storage.memory import MemoryStorage
@@ -28,4 +29,6 @@ __all__ = [
 
 def open_storage(options: StorageOptions | None = None) -> Router:
     """A Storage over every allowed scheme. Opens no connection and reads no credentials until a url asks for them."""
+    if options is not None and not isinstance(options, StorageOptions):
+        raise ConfigError(f"open_storage takes StorageOptions, such as StorageOptions(region='…'), not {options!r:.60}")
     return Router(options or StorageOptions())

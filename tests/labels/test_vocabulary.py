@@ -95,14 +95,14 @@ def test_the_digest_changes_with_everything_stated(changed: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "cat\ndog\n\n cat\n", r"a.txt: label 'cat' stands twice, at line 1 and line 4"),
+        ("a.txt", "cat\ndog\n\n cat\n", r"a.txt: the same stands twice: label 'cat' at line 1 and line 4\. Remove one"),
         ("a.txt", "# nothing\n", "a.txt holds no label"),
         (
             "a.json",
             '[{"id": "x", "name": "a"}, {"id": "x", "name": "b"}]',
-            "id 'x' stands twice, at entry 1 and entry 2",
+            "twice: label id 'x' at entry 1 and entry 2",
         ),
-        ("a.json", '["a", {"name": "a"}]', "label 'a' stands twice, at entry 1 and entry 2"),
+        ("a.json", '["a", {"name": "a"}]', "twice: label 'a' at entry 1 and entry 2"),
         ("a.json", '["a",]', "not valid JSON: .*line 1"),
         ("a.json", "{}", "no list named 'labels'"),
         ("a.json", "[1]", "entry 1 is 1; a label is a name, or a table"),
@@ -118,6 +118,8 @@ def test_the_digest_changes_with_everything_stated(changed: list[Any]) -> None:
         ),
         ("a.json", '[{"name":"a","parent":"b"},{"name":"b","parent":"a"}]', "'a' is its own ancestor.* a -> b"),
         ("a.toml", "labels = [", "not valid TOML"),
+        ("a.txt", "".join(f"{n}\n{n}\n" for n in range(7)), r"'4' at line 9 and line 10; and 2 more\. "),
+        ("a.txt", "cat\nd\0o\0g\0\n", r"line 2 holds the control character '\\x00'"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -128,14 +130,24 @@ def test_mistakes_are_named(tmp_path: Path, name: str, content: str, message: st
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.txt does not exist"):
         Vocabulary.load(tmp_path / "absent.txt")
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(ConfigError, match=r"latin\.txt cannot be read as UTF-8"):
+    (tmp_path / "latin.txt").write_bytes(b"dog\ncat\ncaf\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.txt: line 3 cannot be read as UTF-8 text \(byte 0xe9\); save"):
         Vocabulary.load(tmp_path / "latin.txt")
+    (tmp_path / "notepad.txt").write_bytes("cat\n".encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"notepad\.txt is UTF-16, not UTF-8; save it as UTF-8"):
+        Vocabulary.load(tmp_path / "notepad.txt")
     with pytest.raises(ConfigError, match="cannot be read"):
         Vocabulary.load(tmp_path)
 
 
-def test_100_000_labels() -> None:
+def test_a_file_as_other_systems_write_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfcat \r\n\r\n\thot\tdog\t\r\n   \r\n# end\r\nzebra")
+    assert Vocabulary.load(tmp_path / "a.txt").names == ("cat", "hot dog", "zebra")
+
+
+def test_100_000_labels(tmp_path: Path) -> None:
+    lines = [f"label {n}" for n in range(100_000)]
+    assert Vocabulary.load(written(tmp_path, "\r\n".join(lines))).names == tuple(lines)
     vocabulary = Vocabulary.load([f"label {n}" for n in range(100_000)])
     assert len(vocabulary) == len(set(vocabulary.ids)) == 100_000
     assert len(vocabulary.digest) == 64
