@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import re
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -16,15 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from curator.data import ColumnSpec, ColumnValues, Embeddings
+from curator.data import COLUMN_NAME, ColumnSpec, ColumnValues, Embeddings
 from curator.errors import ConfigError
 from curator.storage.base import Storage
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-_COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class TextEncoder(Protocol):
@@ -146,7 +143,7 @@ class AnnotatorSpec:
         return f"{self.method} {self.name!r}"
 
     def __post_init__(self) -> None:
-        if not _COLUMN_NAME.fullmatch(self.name):
+        if not COLUMN_NAME.fullmatch(self.name):
             raise ConfigError(f"annotator {self.name!r} must be snake_case: it becomes the name of a column")
 
 

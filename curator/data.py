@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -124,6 +125,10 @@ class Embeddings:
     def captioned(self) -> list[tuple[int, str]]:
         """The captions that there are, with their rows."""
         return [(row, caption) for row, caption in enumerate(self.captions) if caption]
+
+
+COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""What a column may be called, and so whatever gives its name to one."""
 
 
 @dataclass(frozen=True, slots=True)

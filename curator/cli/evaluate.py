@@ -143,8 +143,8 @@ def _side_by_side(
 def _ablation(
     run: str, storage: Any, truth: str, vocabulary: str, templates: str, descriptions: str, samples: int, seed: int
 ) -> list[dict[str, Any]]:
-    from curator.evaluation.compare import ablation, compare, encoder_of
-    from curator.evaluation.predictions import labelled_sample
+    from curator.evaluation.compare import ablation, compare
+    from curator.evaluation.predictions import encoder_of, labelled_sample
     from curator.evaluation.truth import read_truth
     from curator.labels.heads import LabelSetSpec
     from curator.labels.templates import template_set

@@ -6,7 +6,6 @@ Owns the names of leases (``URL#bytes=0-1048576``, ``URL#groups=0-8``). Knows no
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from curator.curation.bank_text import MOST_BYTES, UTF_8, Caption, Unusable, checked, decoded
 from curator.data import Sample, Shard
 from curator.errors import ConfigError, ShardError
+from curator.kernels.fields import value_at
 from curator.shards.manifest import SHARD_SUFFIXES, expand
 from curator.shards.reader import read_samples
 from curator.storage import Entry, ReadStream, Storage, redact
@@ -273,8 +273,5 @@ def _caption(sample: Sample, reading: Reading) -> Caption:
     text = decoded(sample.fields.get("json", b"{}"), reading.tried)
     if isinstance(text, Unusable):
         return text
-    try:
-        value = json.loads(text or "{}").get(reading.member.removeprefix("json."))
-    except (ValueError, AttributeError, RecursionError):
-        return None
+    value = value_at(text, reading.member.split(".")[1:])
     return checked(value) if isinstance(value, str) else None

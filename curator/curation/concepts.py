@@ -116,9 +116,7 @@ def concept_frequencies(
 def read_request(config: Config, request: Request, storage: Storage) -> Counting:
     """The request against the run: its vocabulary read, its columns found. ConfigError says what there is instead."""
     source = config.input.run.rstrip("/")
-    run = Ledger(storage, source).run() if source else None
-    if run is None:
-        raise ConfigError(f"{source or 'no run'}: no run has begun here (no _ledger/run.json); give a run's output")
+    run = Ledger(storage, source).begun()
     kinds = _kinds(source, storage)
     columns = request.columns
     for name in columns:

@@ -94,9 +94,7 @@ def plan_count(config: Config, counting: Counting, storage: Storage) -> CountPla
         raise ConfigError("no output: give --output DIRECTORY or an s3:// prefix")
     if Ledger(storage, output).run() is not None:
         raise ConfigError(f"{output}: is a run's output, among whose parts counts cannot stand; choose another output")
-    run = Ledger(storage, source).run()
-    if run is None:
-        raise ConfigError(f"{source}: no run has begun here (no _ledger/run.json); give the output of a run")
+    run = Ledger(storage, source).begun()
     settings = config.model_dump()
     settings["output"]["url"] = join(output, FOLDER)
     settings["run"]["prune"] = True  # what is no longer in the run must not count

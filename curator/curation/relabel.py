@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from curator.config import Config, digest_of
 from curator.data import Shard
 from curator.engine.annotations import Annotations, open_annotations, read_annotations
-from curator.engine.compose import cores_of, open_encoder, storage_of
+from curator.engine.compose import cores_of, open_encoder, reopened, storage_of, with_recorded_encoder
 from curator.engine.encoders import open_further
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger
@@ -95,11 +95,9 @@ def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[Relabe
     if source == output:
         raise ConfigError(f"{output}: a run cannot be relabelled in place; choose another output, then remove the old")
     storage = storage or storage_of(config)
-    run = Ledger(storage, source).run()
-    if run is None:
-        raise ConfigError(f"{source}: no run has begun here (no _ledger/run.json); give the output of a run")
+    run = Ledger(storage, source).begun()
     digests = run["digests"]
-    settled = _with_encoder(config, run["settings"], digests["precision"])
+    settled = with_recorded_encoder(config, run["settings"], digests["precision"])
     annotations = read_annotations(settled, storage)
     if not annotations:
         raise ConfigError(
@@ -120,31 +118,8 @@ def encoder_of_run(config: Config, storage: Storage) -> Encoder:
 
     It is the run's unless the config names one; its weights must be those of the run.
     """
-    run = Ledger(storage, config.input.run.rstrip("/")).run()
-    if run is None:
-        raise ConfigError(f"{config.input.run}: no run has begun here (no _ledger/run.json); give the output of a run")
-    digests = run["digests"]
-    encoder = open_encoder(_with_encoder(config, run["settings"], digests["precision"]))
-    if encoder.digest != digests["encoder_digest"]:
-        raise ConfigError(
-            f"{config.input.run}: its embeddings were made by an encoder with the digest {digests['encoder_digest']}, "
-            f"and {encoder.name} has {encoder.digest}; name the encoder of that run"
-        )
-    return encoder
-
-
-def _with_encoder(config: Config, recorded: dict[str, Any], precision: str) -> Config:
-    """The config with the run's encoders where it names none, at the run's precision where it does not say.
-
-    ``recorded`` are the settings of the run.
-    """
-    encoder = config.encoder.model_dump()
-    if "name" not in config.encoder.model_fields_set:
-        encoder |= {name: recorded["encoder"][name] for name in ("name", "pretrained")}
-    if encoder["precision"] == "auto":
-        encoder["precision"] = precision
-    further = config.model_dump()["encoders"] or recorded.get("encoders", ())
-    return Config.model_validate({**config.model_dump(), "encoder": encoder, "encoders": further})
+    ledger = Ledger(storage, config.input.run.rstrip("/"))
+    return reopened(config, ledger.begun(), ledger.output)
 
 
 def source_shards(config: Config, storage: Storage) -> Iterator[Shard]:

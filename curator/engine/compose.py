@@ -108,6 +108,35 @@ def open_encoder(config: Config) -> Encoder:
     )
 
 
+def reopened(config: Config, run: Mapping[str, Any], output: str) -> Encoder:
+    """The open encoder that made the embeddings of the ``run`` that began at ``output``, for texts to meet them.
+
+    It is the run's unless the config names one. ConfigError where its weights are not those of the run.
+    """
+    digests = run["digests"]
+    encoder = open_encoder(with_recorded_encoder(config, run["settings"], digests["precision"]))
+    if encoder.digest != digests["encoder_digest"]:
+        raise ConfigError(
+            f"{output}: its embeddings were made by an encoder with the digest {digests['encoder_digest']}, "
+            f"and {encoder.name} has {encoder.digest}; name the encoder of that run"
+        )
+    return encoder
+
+
+def with_recorded_encoder(config: Config, recorded: Mapping[str, Any], precision: str) -> Config:
+    """The config with the run's encoders where it names none, at the run's precision where it does not say.
+
+    ``recorded`` are the settings of the run.
+    """
+    encoder = config.encoder.model_dump()
+    if "name" not in config.encoder.model_fields_set:
+        encoder |= {name: recorded["encoder"][name] for name in ("name", "pretrained")}
+    if encoder["precision"] == "auto":
+        encoder["precision"] = precision
+    further = config.model_dump()["encoders"] or recorded.get("encoders", ())
+    return Config.model_validate({**config.model_dump(), "encoder": encoder, "encoders": further})
+
+
 def lanes_of(config: Config, encoder: Encoder, cores: int) -> int:
     """How many batches a worker embeds at a time: several on a CPU, where each takes some of the cores."""
     return min(cores, 8) if encoder.device.type == "cpu" and not config.encoder.compile else 1

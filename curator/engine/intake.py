@@ -5,7 +5,6 @@ Owns the bound on how many images are under way, over all leases of a worker; kn
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from curator.engine.decoding import DecodePool, Job, Outcome
 from curator.engine.room import Room
 from curator.engine.staging import Staging
 from curator.errors import RetryableError
+from curator.kernels.fields import value_at
 
 logger = logging.getLogger(__name__)
 
@@ -174,12 +174,9 @@ class Intake:
 
 
 def _caption(sample: Sample, source: str, metadata: bytes | None) -> str | None:
-    """The caption from the member ``source``, or from the field after ``json.`` of the sample's json."""
+    """The caption from the member ``source``, or from the field of its json that ``json.`` names (nested by dots)."""
     if not source.startswith("json."):
         text = sample.fields.get(source)
         return None if text is None else text.decode("utf-8-sig", "replace").strip()
-    try:
-        value = json.loads(metadata or b"{}").get(source.removeprefix("json."))
-    except (ValueError, AttributeError, RecursionError):
-        return None
+    value = value_at(metadata, source.split(".")[1:])
     return value if isinstance(value, str) else None

@@ -46,6 +46,13 @@ class Ledger:
         """What ``open_run`` recorded; None where no run has begun here."""
         return self._read_json(self._url("run.json"))
 
+    def begun(self) -> dict[str, Any]:
+        """What ``open_run`` recorded. ConfigError where no run has begun here."""
+        run = self.run()
+        if run is None:
+            raise ConfigError(f"{self.output}: no run has begun here (no _ledger/run.json); give the output of a run")
+        return run
+
     def check_run(self, digests: Mapping[str, str], config: Mapping[str, Any]) -> None:
         """Refuse an output that was begun with another value of any of ``digests`` (name -> digest).
 
@@ -80,13 +87,6 @@ class Ledger:
         """Make a shard done. ``ExistsError`` where another attempt did so before."""
         url = self.receipt_url(receipt.shard_id, version_of(receipt.size, receipt.etag))
         self._storage.create(url, _to_json(dataclasses.asdict(receipt)))
-
-    def has_receipt(self, shard_id: str, version: str | None) -> bool:
-        try:
-            self._storage.stat(self.receipt_url(shard_id, version))
-        except NotFoundError:
-            return False
-        return True
 
     def done(self) -> dict[str, list[str]]:
         """Shard id -> versions with a receipt, from one listing."""

@@ -18,6 +18,7 @@ from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
 from curator.entities.places import local_copy
 from curator.errors import ConfigError
+from curator.kernels.fields import value_at
 from curator.options import named, package, text, unchanged
 from curator.storage.base import Storage
 
@@ -84,19 +85,12 @@ class GeoAnnotator(Annotator):
     def _place(self, metadata: bytes | None) -> tuple[float, float] | None:
         """Latitude and longitude in degrees; None where the json has none that are on the globe."""
         try:
-            known = json.loads(metadata or b"null")
-            lat, lon = float(_at(known, self._lat)), float(_at(known, self._lon))
-        except (ValueError, TypeError, KeyError, RecursionError):
+            lat, lon = float(value_at(metadata, self._lat)), float(value_at(metadata, self._lon))
+        except (ValueError, TypeError):
             return None
         if not (math.isfinite(lat) and math.isfinite(lon) and abs(lat) <= 90 and abs(lon) <= 180):
             return None
         return lat, lon
-
-
-def _at(value: Any, keys: Sequence[str]) -> Any:
-    for key in keys:
-        value = value[key]
-    return value
 
 
 def _shapely() -> Any:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from curator.errors import ConfigError
-from curator.evaluation.truth import plain
 from curator.kernels.metrics import calibration_error, harmonic
+from curator.kernels.names import plain
+from curator.labels.heads.by_label import label_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 def codes_of(vocabulary: Vocabulary, truth: Sequence[tuple[str, ...]]) -> list[list[int]]:
     """The positions in the vocabulary of every row's true labels, by id or name; what it lacks is left out."""
-    places = {plain(label.name): row for row, label in reversed(list(enumerate(vocabulary.labels)))}
-    places |= {plain(label.id): row for row, label in enumerate(vocabulary.labels)}
+    places = label_rows(vocabulary)
     found = [[places[plain(label)] for label in labels if plain(label) in places] for labels in truth]
     if not any(found):
         raise ConfigError("no true label of the sample is in the vocabulary; check --truth and --vocabulary")

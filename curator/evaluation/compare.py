@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from curator.config import Config
 from curator.data import Embeddings, Labels
-from curator.engine.compose import open_encoder
-from curator.engine.maintain import read_status
-from curator.errors import ConfigError
 from curator.evaluation.measure import evaluate
 from curator.evaluation.predictions import Predictions, Sample, from_labels
 from curator.labels.heads import HEADS, LabelSetSpec, prepare_heads, read_spec
-from curator.storage import Storage, open_storage
+from curator.storage import open_storage
 
 if TYPE_CHECKING:
     from curator.data import ColumnValues
@@ -33,17 +29,6 @@ class Annotator(Protocol):
     def name(self) -> str: ...
 
     def __call__(self, embeddings: Embeddings) -> Mapping[str, ColumnValues]: ...
-
-
-def encoder_of(output: str, storage: Storage, sample: Sample | None = None) -> tuple[Config, Encoder]:
-    """The settings of a run and its encoder, opened again for texts. ConfigError where its vectors are of another."""
-    run = read_status(output, storage).run
-    config = Config.model_validate(run["settings"])
-    encoder = open_encoder(config)
-    other_shape = sample is not None and encoder.dim != sample.vectors.shape[1]
-    if encoder.digest != run["digests"]["encoder_digest"] or other_shape:
-        raise ConfigError(f"{output}: was made by other weights than {encoder.name} has here; use those of the run")
-    return config, encoder
 
 
 def predict(head: Annotator, sample: Sample) -> Predictions:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from curator.errors import ConfigError
 from curator.evaluation.calibrate import area_of, codes_of, fit_temperature, sweep_groups, tag_thresholds
-from curator.evaluation.compare import encoder_of
-from curator.evaluation.predictions import Sample, labelled_sample
+from curator.evaluation.predictions import Sample, encoder_of, labelled_sample
 from curator.evaluation.prompt_search import Found, asking, search
-from curator.evaluation.truth import plain, read_truth
+from curator.evaluation.truth import read_truth
+from curator.kernels.names import plain
 from curator.labels.banks import build_bank
 from curator.labels.templates import template_set
 from curator.labels.vocabulary import Vocabulary

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.errors import ConfigError
-from curator.evaluation.compare import encoder_of
-from curator.evaluation.predictions import Predictions
+from curator.evaluation.predictions import Predictions, encoder_of
 from curator.kernels.naming_metrics import cluster_accuracy, words_in_common
 from curator.storage import Storage
 

@@ -14,11 +14,6 @@ Truth: TypeAlias = "Callable[[str, str, str | None, bytes | None], tuple[str, ..
 """From sample_id, key, caption and metadata to the true labels (none, one, several), or None where nothing is known."""
 
 
-def plain(name: str) -> str:
-    """The form in which labels are compared: case, ``_``, ``-`` and repeated spaces do not count."""
-    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
-
-
 def read_truth(source: str) -> Truth:
     """The truth that ``source`` names: ``json.FIELD`` (nested by dots), ``caption``, or the path of a CSV file.
 

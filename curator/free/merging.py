@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from curator.free.singular import singular_phrase
+from curator.kernels.names import plain
 from curator.wordnet.lexicon import lexicon
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Concept:
 
 def folded(label: str) -> str:
     """The form in which variants of a label are equal: lower case, ``_`` and ``-`` as spaces, last word singular."""
-    return singular_phrase(" ".join(label.replace("_", " ").replace("-", " ").casefold().split()))
+    return singular_phrase(plain(label))
 
 
 def variants(counts: Mapping[str, int]) -> list[Concept]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def value_at(metadata: bytes | None, path: Sequence[str]) -> Any:
+def value_at(metadata: bytes | str | None, path: Sequence[str]) -> Any:
     """What stands at ``path`` (keys, outermost first) in a sample's json; None where that is missing or broken."""
     try:
         value: Any = json.loads(metadata or b"null")

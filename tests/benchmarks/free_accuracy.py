@@ -27,8 +27,7 @@ from curator.annotators import Annotator, AnnotatorSpec, Means, TextVectors
 from curator.captions import CaptionBank
 from curator.data import Embeddings, Labels
 from curator.errors import CuratorError
-from curator.evaluation.compare import encoder_of
-from curator.evaluation.predictions import Sample, labelled_sample
+from curator.evaluation.predictions import Sample, encoder_of, labelled_sample
 from curator.evaluation.truth import read_truth
 from curator.free import METHODS
 from curator.free.merging import folded

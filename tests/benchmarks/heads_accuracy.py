@@ -22,11 +22,12 @@ import torch
 
 from curator.data import Embeddings
 from curator.errors import CuratorError
-from curator.evaluation.compare import encoder_of, predict
+from curator.evaluation.compare import predict
 from curator.evaluation.measure import evaluate
 from curator.evaluation.page import interval
-from curator.evaluation.predictions import labelled_sample
-from curator.evaluation.truth import plain, read_truth
+from curator.evaluation.predictions import encoder_of, labelled_sample
+from curator.evaluation.truth import read_truth
+from curator.kernels.names import plain
 from curator.labels.heads import HEADS, LabelSetSpec, prepare_heads, read_spec
 from curator.labels.templates import template_set
 from curator.labels.vocabulary import Vocabulary

@@ -66,8 +66,6 @@ def test_a_receipt_is_created_once(ledger: Ledger) -> None:
     with pytest.raises(ExistsError):
         ledger.create_receipt(receipt_of(A, attempt=2))
     assert [receipt.attempt for receipt in ledger.receipts()] == [1]
-    assert ledger.has_receipt(A.id, version_of(A.size, A.etag))
-    assert not ledger.has_receipt(A.id, "other")
 
 
 def test_receipts_come_in_order_of_shard_id_also_many_and_some(ledger: Ledger) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from curator.annotators import TextEncoder
-from curator.data import ColumnSpec, ColumnValues, Embeddings, TextBank
+from curator.data import COLUMN_NAME, ColumnSpec, ColumnValues, Embeddings, TextBank
 from curator.errors import ConfigError
 from curator.labels.vocabulary import Vocabulary
 from curator.storage.base import Storage
-
-_COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class LabelSetSpec:
         return f"label set {self.name!r}, head {self.head}"
 
     def __post_init__(self) -> None:
-        if not _COLUMN_NAME.fullmatch(self.name):
+        if not COLUMN_NAME.fullmatch(self.name):
             raise ConfigError(f"label set {self.name!r} must be snake_case: it becomes the name of a column")
         if self.top_k < 1:
             raise ConfigError(f"label set {self.name!r}: top_k is {self.top_k}; it must be at least 1")

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from curator.kernels.names import plain
 from curator.options import content, fault, json_of, needed, phrases, table
 
 if TYPE_CHECKING:
@@ -75,8 +76,3 @@ def label_rows(vocabulary: Vocabulary) -> dict[str, int]:
     """Positions by plain name and by plain id; an id goes before another label's name."""
     rows = {plain(label.name): row for row, label in reversed(list(enumerate(vocabulary.labels)))}
     return {**rows, **{plain(label.id): row for row, label in enumerate(vocabulary.labels)}}
-
-
-def plain(name: str) -> str:
-    """A name as it is compared: case, ``_``, ``-`` and white space do not count."""
-    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
 from curator.errors import ConfigError
+from curator.kernels.names import plain
 from curator.labels.banks import build_bank
 from curator.labels.heads.base import LabelSetSpec
-from curator.labels.heads.by_label import by_label, plain, require_all, with_contents
+from curator.labels.heads.by_label import by_label, require_all, with_contents
 from curator.labels.heads.dense import DenseHead, Scored
 from curator.labels.heads.zero_shot import ZeroShotHead
 from curator.labels.tree import tree_of

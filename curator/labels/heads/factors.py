@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from curator.data import ColumnSpec, TextBank
+from curator.data import COLUMN_NAME, ColumnSpec, TextBank
 from curator.labels.templates import fill
 from curator.options import fault, pattern, phrases, table
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from curator.labels.heads.base import LabelSetSpec
 
 _MOST_TEXTS = 1_000_000
-_COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def factors_of(spec: LabelSetSpec) -> Factors:
     for name in used:
         if name not in known:
             raise fault(spec, f"use lists the factor {name!r}; factors has {', '.join(known)}")
-        if not _COLUMN_NAME.fullmatch(name):
+        if not COLUMN_NAME.fullmatch(name):
             raise fault(spec, f"the factor {name!r} must be snake_case: it becomes part of a column's name")
         values = known[name]
         if not isinstance(values, Mapping) or len(values) < 2:

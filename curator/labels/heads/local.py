@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, TextBank
+from curator.kernels.names import plain
 from curator.labels.banks import build_bank, prompts_of, text_bank
 from curator.labels.heads.base import LabelSetSpec
-from curator.labels.heads.by_label import label_row, label_rows, plain, with_contents
+from curator.labels.heads.by_label import label_row, label_rows, with_contents
 from curator.labels.heads.dclip import descriptors
 from curator.labels.heads.dense import DenseHead, Scored
 from curator.labels.heads.texts import Ragged, ragged
