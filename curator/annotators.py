@@ -5,18 +5,17 @@ Knows no method: those live in the rooms ``free``, ``entities`` and ``scores``, 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from curator.data import COLUMN_NAME, ColumnSpec, ColumnValues, Embeddings
-from curator.errors import ConfigError
+from curator.errors import ConfigError, nearest
 from curator.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -207,10 +206,3 @@ def method_of(spec: AnnotatorSpec, methods: Mapping[str, type[Annotator]], secti
         if key not in method.OPTIONS:
             raise ConfigError(f"{place}: method {spec.method} has no option {key!r}; {nearest(key, method.OPTIONS)}")
     return method
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The way out of a word that is not known: the one that was meant, or all there are."""
-    known = sorted(words)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"

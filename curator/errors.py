@@ -1,6 +1,14 @@
-"""The verdicts: each exception names what the engine must do with it. Owns no policy of its own and knows no room."""
+"""The verdicts: each exception names what the engine must do with it; and the way out of a word that is not known.
+
+Owns no policy of its own and knows no room.
+"""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+_LISTED = 20
 
 
 class CuratorError(Exception):
@@ -48,3 +56,18 @@ class ConfigError(CuratorError):
 
 class ExistsError(CuratorError):
     """An exclusive create found the name taken. Callers decide what that means (another attempt's receipt, a lock)."""
+
+
+def nearest(word: str, words: Iterable[str], otherwise: str | None = None, *, most: int = 1) -> str:
+    """The end of a message about a word that is not known: the ``most`` that it may have meant.
+
+    Where none is like it, ``otherwise``, or else what there is, in its order or by the alphabet.
+    """
+    known = words if isinstance(words, Sequence) else sorted(words)
+    close = difflib.get_close_matches(word, known, n=most, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    if otherwise is not None:
+        return otherwise
+    more = ", …" if len(known) > _LISTED else ""
+    return f"there are {', '.join(known[:_LISTED]) or 'none'}{more}"

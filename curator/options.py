@@ -5,7 +5,6 @@ Knows no method, and of a file's content no more than that it is text or JSON.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import math
@@ -13,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
-from curator.errors import ConfigError, CuratorError, NotFoundError
+from curator.errors import ConfigError, CuratorError, NotFoundError, nearest
 from curator.storage.base import Storage
 from curator.storage.urls import redact
 
@@ -110,8 +109,7 @@ def choice(asked: Asked, key: str, default: str, words: Sequence[str]) -> str:
     """The option as one of ``words``; the error names the nearest of them."""
     value = asked.options.get(key, default)
     if value not in words:
-        close = difflib.get_close_matches(str(value), words, n=1)
-        raise wrong(asked, key, f"one of {', '.join(words)}" + (f"; did you mean {close[0]}?" if close else ""))
+        raise wrong(asked, key, f"one of {', '.join(words)}; {nearest(str(value), words, '')}".rstrip("; "))
     return str(value)
 
 

@@ -56,7 +56,7 @@ def test_the_least_recently_used_leave() -> None:
 
 
 def test_unknown_methods_and_names_are_refused_with_the_way_out() -> None:
-    with pytest.raises(ConfigError, match=r"free 'words': method 'casd' is not known; did you mean cased\?"):
+    with pytest.raises(ConfigError, match=r"free 'words': method 'casd' is not known; did you mean 'cased'\?"):
         method_of(AnnotatorSpec("words", "casd"), {"cased": object}, "free")  # type: ignore[dict-item]
     with pytest.raises(ConfigError, match="snake_case"):
         AnnotatorSpec("Free Labels", "cased")

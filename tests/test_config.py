@@ -38,7 +38,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("[encodr]\nname = 'x'", "encodr", "did you mean 'encoder'?"),
         ("[run]\nsilence = 8", "run.silence", "did you mean 'silence_s'?"),
         ("[[labels]]\nvocabulary = 'a'\ntopk = 1", "labels.0.topk", "did you mean 'top_k'?"),
-        ("[decode]\nzzz = 8", "decode.zzz", f"known keys: {', '.join(DecodeConfig.model_fields)}"),
+        ("[decode]\nzzz = 8", "decode.zzz", f"there are {', '.join(DecodeConfig.model_fields)}"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_and_the_file(tmp_path: Path, text: str, key: str, hint: str) -> None:

@@ -34,7 +34,7 @@ def given(value: Any) -> Options:
         (
             lambda asked: read.choice(asked, "key", "mean", ("mean", "max")),
             "men",
-            "'men'; it must be one of mean, max; did you mean mean?",
+            "'men'; it must be one of mean, max; did you mean 'mean'?",
         ),
         (lambda asked: read.pattern(asked, "key", "{}", "{}"), "a {} {}", "'a {} {}'; it must hold {} once"),
         (lambda asked: read.texts(asked, "key", ()), ["a", 1], "['a', 1]; it must be a text or a list of texts"),

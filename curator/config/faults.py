@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from curator.errors import nearest
 from curator.storage.urls import redact_text
 
 Place = tuple["str | int", ...]
@@ -26,7 +26,7 @@ def explain(error: Mapping[str, Any], model: type[BaseModel], source: str) -> st
     name = ".".join(str(step) for step in place)
     if error["type"] == "extra_forbidden":
         owner, _ = _found(model, place[:-1])
-        return f"{source}: unknown key {name!r}; {_near(str(place[-1]), list(owner.model_fields) if owner else [])}"
+        return f"{source}: unknown key {name!r}; {nearest(str(place[-1]), list(owner.model_fields) if owner else [])}"
     if error["type"] == "value_error":  # our own validators, which say all
         said = str(error["ctx"]["error"])
         return f"{source}: {name}{' ' if said.startswith('is ') else ': '}{said}" if name else f"{source}: {said}"
@@ -40,9 +40,8 @@ def explain(error: Mapping[str, Any], model: type[BaseModel], source: str) -> st
     hint = ""
     choices = _choices(field.annotation) if field is not None else ()
     if isinstance(value, str) and choices:
-        close = difflib.get_close_matches(value.lower(), choices, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{source}: {name} is {_shown(value)}; it must be {wanted}{hint}"
+        hint = nearest(value.lower(), choices, "")
+    return f"{source}: {name} is {_shown(value)}; it must be {wanted}{hint and f'; {hint}'}"
 
 
 def line_of(text: str, place: Place) -> int | None:
@@ -135,11 +134,6 @@ def _bounds(field: FieldInfo) -> str:
         return f" from {limits['ge']:g} to {limits['le']:g}"
     return "".join(f" {'and ' if place else ''}{words[name].format(value)}"
                    for place, (name, value) in enumerate(limits.items()))  # fmt: skip
-
-
-def _near(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
 
 
 def _shown(value: Any) -> str:

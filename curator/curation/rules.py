@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curator.annotators import nearest
 from curator.curation.counts import caption_key
-from curator.errors import ConfigError
+from curator.errors import ConfigError, nearest
 from curator.kernels.fields import value_at
 from curator.kernels.ngrams import NgramRanks
 from curator.tables.schema import STATUS_OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +26,3 @@ def checkpoints() -> list[Checkpoint]:
     listed = [Checkpoint(name, tag) for name, tag in open_clip.list_pretrained()]
     present = (EMBEDDED_DIRECTORY / "open_clip_config.json").is_file()
     return [Checkpoint(EMBEDDED, "", embedded=True), *listed] if present else listed
-
-
-def nearest(word: str, words: list[str]) -> str:
-    """The end of an error message: the names most like ``word``, or the first few where none is like it."""
-    close = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"there are {', '.join(words[:8])}{', …' if len(words) > 8 else ''}"

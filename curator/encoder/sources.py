@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from curator.cache import cache_root, locked
-from curator.encoder.catalog import EMBEDDED, EMBEDDED_DIRECTORY, UNTRAINED, nearest
+from curator.encoder.catalog import EMBEDDED, EMBEDDED_DIRECTORY, UNTRAINED
 from curator.encoder.weights import find_weights
-from curator.errors import ConfigError
+from curator.errors import ConfigError, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,9 @@ def _known(name: str) -> Mapping[str, Any]:
 
     config = open_clip.get_model_config(name)
     if config is None:
-        raise ConfigError(f"encoder {name!r} is not known; {nearest(name, [EMBEDDED, *open_clip.list_models()])}")
+        raise ConfigError(
+            f"encoder {name!r} is not known; {nearest(name, [EMBEDDED, *open_clip.list_models()], most=3)}"
+        )
     return dict(config)
 
 
@@ -129,7 +131,7 @@ def _architecture(name: str, pretrained: str | None, cache_dir: Path | None) -> 
     path = Path(pretrained).expanduser()
     if not path.is_file():
         raise ConfigError(
-            f"pretrained {pretrained!r} is neither a tag of {name} nor a file; {nearest(pretrained, tags)}"
+            f"pretrained {pretrained!r} is neither a tag of {name} nor a file; {nearest(pretrained, tags, most=3)}"
             if tags
             else f"pretrained {pretrained!r} is not a file, and {name} has no tags"
         )

@@ -11,12 +11,12 @@ from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from curator.annotators import AnnotatorSpec, DeviceEncoder, Means, TextVectors, method_of, nearest, stated
+from curator.annotators import AnnotatorSpec, DeviceEncoder, Means, TextVectors, method_of, stated
 from curator.config import AnnotatorConfig, Config, LabelSetConfig, digest_of
 from curator.data import ColumnSpec
 from curator.engine.encoders import Further, FurtherEncoder, Opened, embedding_column, further_provenance
 from curator.entities import METHODS as ENTITIES
-from curator.errors import ConfigError
+from curator.errors import ConfigError, nearest
 from curator.free import METHODS as FREE
 from curator.labels.heads import LabelSetSpec, head_columns, prepare_heads, read_spec
 from curator.labels.templates import template_set

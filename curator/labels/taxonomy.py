@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from curator.errors import ConfigError
+from curator.errors import ConfigError, nearest
 from curator.labels.vocabulary import Vocabulary
 from curator.wordnet.files import WordNet
 
@@ -55,8 +54,8 @@ def with_ancestors(wordnet: WordNet, words: Sequence[str], *, depth: int = 3) ->
 def _offsets(wordnet: WordNet, word: str) -> list[int]:
     offsets = wordnet.offsets(word.lower())
     if not offsets:
-        close = difflib.get_close_matches(word.lower(), wordnet.nouns, n=1)
-        raise ConfigError(f"WordNet has no noun {word!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        hint = nearest(word.lower(), wordnet.nouns, "give one of its nouns, in the singular")
+        raise ConfigError(f"WordNet has no noun {word!r}; {hint}")
     return offsets
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from curator.errors import ConfigError
+from curator.errors import ConfigError, nearest
 from curator.options import file_bytes
 from curator.storage.base import Storage
 
@@ -37,8 +36,7 @@ def template_set(name_or_path: str | Path, storage: Storage | None = None) -> tu
             content = Path(given).read_bytes()
         lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
     except FileNotFoundError as error:
-        close = difflib.get_close_matches(Path(given).name, TEMPLATE_SETS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"the sets are {', '.join(TEMPLATE_SETS)}"
+        hint = nearest(Path(given).name, TEMPLATE_SETS)
         raise ConfigError(f"templates {given!r} is neither a template set nor a file; {hint}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"templates {given} cannot be read as UTF-8 text: {error}") from error

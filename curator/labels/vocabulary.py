@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from curator.errors import ConfigError, CuratorError, NotFoundError
+from curator.errors import ConfigError, CuratorError, NotFoundError, nearest
 from curator.storage.base import Storage
 
 _BUILTIN = "builtin:"
@@ -174,10 +173,7 @@ def _label(entry: Any, where: str) -> Label:
     known = [field.name for field in fields(Label)]
     for key in entry:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            raise ConfigError(
-                f"{where} has the key {key!r}; " + (f"did you mean {close[0]}?" if close else f"use {known}")
-            )
+            raise ConfigError(f"{where} has the key {key!r}; {nearest(str(key), known)}")
     return Label(
         id=_text(entry, "id", where),
         name=_text(entry, "name", where) or _missing_name(where),
@@ -223,8 +219,7 @@ def _check_parents(labels: Sequence[Label], source: str) -> None:
     parents = {label.id: label.parent for label in labels}
     for label in labels:
         if label.parent is not None and label.parent not in parents:
-            close = difflib.get_close_matches(label.parent, list(parents), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "a parent is the id of a label of the same file"
+            hint = nearest(label.parent, parents, "a parent is the id of a label of the same file")
             raise ConfigError(
                 f"{source}: label {label.id!r} has the parent {label.parent!r}, which is not there; {hint}"
             )

@@ -110,7 +110,7 @@ def test_refusals_name_the_way_out(tmp_path: Path, tiny_encoder_dir: Path) -> No
     )
     with pytest.raises(ConfigError, match=r"method sees needs pixels of the images.*use it in `curator label`"):
         run(blind)
-    with pytest.raises(ConfigError, match=r"method facts has no option 'factr'; did you mean factor\?"):
+    with pytest.raises(ConfigError, match=r"method facts has no option 'factr'; did you mean 'factor'\?"):
         label(config(name="facts", method="facts", options={"factr": 1}))
     with pytest.raises(ConfigError, match="named 'labels': give each its own name"):
         label(config(name="labels", method="facts"))

@@ -87,7 +87,7 @@ def test_stored_embeddings_of_either_are_labelled_again(tmp_path: Path, tiny_enc
 def test_what_cannot_be_is_refused(tmp_path: Path, tiny_encoder_dir: Path, other: Path) -> None:
     settings = both(other, tmp_path / "both.txt")
     source = make_source(tmp_path, tiny_encoder_dir)
-    with pytest.raises(ConfigError, match=r"encoder 'secnd' is none of .*did you mean second"):
+    with pytest.raises(ConfigError, match=r"encoder 'secnd' is none of .*did you mean 'second'"):
         label(
             Config.model_validate(
                 {

@@ -228,9 +228,9 @@ def test_values_that_cannot_be_compared_are_missing() -> None:
         ('{"rules": [5]}', "rule 1 is 5"),
         ('{"rules": [{"name": "a", "value": "image.width"}]}', "one of at_least"),
         ('{"rules": [{"name": "a", "value": "image.width", "at_least": 1, "at_most": 2}]}', "one of at_least"),
-        ('{"rules": [{"name": "a", "value": "image.widht", "at_least": 1}]}', "did you mean width"),
+        ('{"rules": [{"name": "a", "value": "image.widht", "at_least": 1}]}', "did you mean 'width'"),
         ('{"rules": [{"name": "a", "value": "wide", "at_least": 1}]}', "must begin with image"),
-        ('{"rules": [{"name": "a", "value": "image.width", "at_leest": 1}]}', "did you mean at_least"),
+        ('{"rules": [{"name": "a", "value": "image.width", "at_leest": 1}]}', "did you mean 'at_least'"),
         ('{"rules": [{"name": "a", "value": "image.width", "at_least": "1"}]}', "must be a number"),
         ('{"rules": [{"name": "a", "value": "image.width", "at_least": 1, "missing": "?"}]}', "drop or keep"),
         (
@@ -250,7 +250,7 @@ def test_rules_that_say_nonsense(text: str, message: str, tmp_path: Path) -> Non
 def test_rules_that_the_run_cannot_answer(run: str) -> None:
     with pytest.raises(ConfigError, match="neither of align, redcaps nor a file"):
         read_rules("laion")
-    with pytest.raises(ConfigError, match="did you mean score"):
+    with pytest.raises(ConfigError, match="did you mean 'score'"):
         apply_rules(run, open_storage(), (Rule("r", "column.skore", "at_least", 0),))
 
 

@@ -152,9 +152,9 @@ def test_weights_of_another_architecture_do_not_fit(tiny_encoder_dir: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "ViT-B-33"}, "'ViT-B-33' is not known; did you mean ViT-B-32"),
+        ({"name": "ViT-B-33"}, "'ViT-B-33' is not known; did you mean 'ViT-B-32'"),
         ({"name": "ViT-B-32"}, "needs pretrained weights: one of openai, laion400m"),
-        ({"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79"}, "nor a file; did you mean laion2b"),
+        ({"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79"}, "nor a file; did you mean 'laion2b"),
         ({"name": "ViT-B-32", "pretrained": "/no/such.pt"}, "neither a tag of ViT-B-32 nor a file"),
         ({"name": "ViT-S-32-alt", "pretrained": "x"}, "'x' is not a file, and ViT-S-32-alt has no tags"),
         ({"name": "local-dir:/no/such"}, "/no/such/open_clip_config.json does not exist"),

@@ -104,7 +104,7 @@ def test_negative_labels_know_what_is_no_animal(tmp_path: Path) -> None:
     ("abstain", "message"),
     [
         ({"score": "maximum"}, "must be one of max_probability"),
-        ({"score": "mcm", "treshold": 1}, "no option 'treshold'; did you mean threshold"),
+        ({"score": "mcm", "treshold": 1}, "no option 'treshold'; did you mean 'threshold'"),
         ({"threshold": 1}, "must be one of"),
         ({"score": "neglabel"}, "needs the option words"),
         ({"score": "neglabel", "words": "absent.txt"}, "words absent.txt does not exist"),

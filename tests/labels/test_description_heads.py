@@ -179,7 +179,7 @@ def test_disclip_chooses_descriptions_on_the_sample(tmp_path: Path) -> None:
         ("cupl", {"descriptions": {"cat": ["x"], "dog": ["x"], "birds": ["x"]}}, r"\(it has 'birds'\)"),
         ("cupl", {"descriptions": {**DESCRIPTIONS}}, "descriptions of 'bird' hold no text"),
         ("cupl", {"descriptions": {"cat": "text"}}, "of 'cat' must be a list of texts"),
-        ("cupl", {"descriptions": DESCRIPTIONS, "with_template": True}, "did you mean with_templates"),
+        ("cupl", {"descriptions": DESCRIPTIONS, "with_template": True}, "did you mean 'with_templates'"),
         ("dclip", {"descriptions": DESCRIPTIONS, "pattern": "{label}"}, "must hold {label} and {description}"),
         ("dclip", {"descriptions": DESCRIPTIONS, "aggregate": "sum"}, "must be one of mean, max"),
         ("waffle", {"alphabet": ""}, "alphabet is ''; it must be text that is not empty"),

@@ -132,7 +132,7 @@ def test_autoclip_takes_an_empty_batch_and_one_template(tmp_path: Path) -> None:
     [
         ({"beta": 2}, "beta is 2; it must be a number from 0 to 1"),
         ({"evidence": -1}, "evidence is -1"),
-        ({"beat": 1}, "did you mean beta"),
+        ({"beat": 1}, "did you mean 'beta'"),
     ],
 )
 def test_autoclip_options(options: dict[str, Any], message: str) -> None:

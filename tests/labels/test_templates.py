@@ -55,9 +55,9 @@ def test_mistakes_in_a_file_are_named(tmp_path: Path, content: str, message: str
 
 
 def test_unknown_sets_are_named() -> None:
-    with pytest.raises(ConfigError, match="'opnai' is neither a template set nor a file; did you mean openai"):
+    with pytest.raises(ConfigError, match="'opnai' is neither a template set nor a file; did you mean 'openai'"):
         template_set("opnai")
-    with pytest.raises(ConfigError, match="the sets are openai, photo, plain, simple"):
+    with pytest.raises(ConfigError, match="there are openai, photo, plain, simple"):
         template_set("/no/such")
 
 

@@ -110,7 +110,7 @@ def test_the_digest_changes_with_everything_stated(changed: list[Any]) -> None:
         ("a.json", '[{"name": 3}]', "entry 1: name is 3; it must be text"),
         ("a.json", '[{"name": "a", "aliases": "b"}]', "aliases is 'b'; it must be a list"),
         ("a.json", '[{"name": "a", "aliases": [1]}]', "aliases is 1; it must be text"),
-        ("a.json", '[{"name": "a", "alias": ["b"]}]', "has the key 'alias'; did you mean aliases"),
+        ("a.json", '[{"name": "a", "alias": ["b"]}]', "has the key 'alias'; did you mean 'aliases'"),
         (
             "a.json",
             '["animal", {"name": "a", "parent": "anmal"}]',

@@ -113,7 +113,7 @@ def test_what_cannot_be_read_says_why() -> None:
         ({"metadata": good, "counts": "memory://m/other.json"}, "has no entry of"),
         ({"metadata": good, "counts": good}, "must be a JSON object"),
         ({"metadata": good, "t": 0}, "t is 0; it must be a number of at least 1"),
-        ({"metdata": good}, "did you mean metadata"),
+        ({"metdata": good}, "did you mean 'metadata'"),
     ]:
         with pytest.raises(ConfigError, match=message):
             open_score("metaclip", storage=storage, **options)

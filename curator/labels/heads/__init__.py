@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from curator.annotators import ScoringEncoder, nearest
+from curator.annotators import ScoringEncoder
 from curator.data import ColumnSpec, TextBank
-from curator.errors import ConfigError
+from curator.errors import ConfigError, nearest
 from curator.labels.heads.abstaining import abstaining
 from curator.labels.heads.autoclip import AutoClipHead
 from curator.labels.heads.base import Head, LabelSetSpec

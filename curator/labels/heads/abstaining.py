@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from curator.annotators import TextEncoder, nearest
+from curator.annotators import TextEncoder
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, TextBank
+from curator.errors import nearest
 from curator.labels.banks import build_bank, text_bank
 from curator.labels.heads.base import Head, LabelSetSpec
 from curator.labels.templates import fill

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from curator.errors import nearest
 from curator.kernels.names import plain
 from curator.options import content, fault, json_of, needed, phrases, table
 
@@ -65,10 +66,8 @@ def label_row(spec: LabelSetSpec, what: str, name: Any) -> int:
     """The position of the label with this id or name. ConfigError with the nearest one."""
     row = label_rows(spec.vocabulary).get(plain(name)) if isinstance(name, str) else None
     if row is None:
-        close = difflib.get_close_matches(str(name), spec.vocabulary.names, n=1)
-        raise fault(
-            spec, f"{what} names {name!r}, which is no label" + (f"; did you mean {close[0]!r}?" if close else "")
-        )
+        known = spec.vocabulary.names
+        raise fault(spec, f"{what} names {name!r}, which is no label; {nearest(str(name), known)}")
     return row
 
 
