@@ -85,7 +85,7 @@ class Cased(Annotator):
         blocks: list[Ranked] = []
         evidence: list[list[str]] = []
         for vectors in torch.split(embeddings.vectors, _ROWS):
-            captions, centroids = self._retrieve(vectors)
+            captions, centroids = self.retrieve(vectors)
             blocks.append(self._ranked(vectors, centroids, self.candidates(captions)))
             evidence += captions
         values: dict[str, ColumnValues] = {self.name: labels_of(blocks)}
@@ -93,7 +93,7 @@ class Cased(Annotator):
             values[self.columns[1].name] = evidence
         return values
 
-    def _retrieve(self, vectors: Tensor) -> tuple[list[list[str]], Tensor]:
+    def retrieve(self, vectors: Tensor) -> tuple[list[list[str]], Tensor]:
         """The kept captions of each image, best first, and the centroids [B, D] of their embeddings."""
         from curator.kernels.candidates import centroids, distinct_captions
 
@@ -106,10 +106,6 @@ class Cased(Annotator):
         texts = iter(self._bank.texts(indices[kept.cpu()].numpy()))
         captions = [[next(texts) for _ in range(count)] for count in kept.sum(dim=1).tolist()]
         return captions, centroids(neighbours, kept)
-
-    def words_for(self, vectors: Tensor) -> list[list[str]]:
-        """The candidate words of each image, in alphabetical order."""
-        return self.candidates(self._retrieve(vectors)[0])
 
     def candidates(self, captions: Sequence[Sequence[str]]) -> list[list[str]]:
         """The candidate words of each image, in alphabetical order, from its captions."""

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TEMPLATE = "a photo of a {}."
+_OF_CAPTIONS = frozenset({"exact", "mapped", "neighbours"})
 _VOTES = 1 << 24  # of images times words that are counted at a time
 
 
 class Words(Annotator):
     """The nearest of the nouns in WordNet's texts, or of any list, by probability or, with a memory, by votes."""
 
-    OPTIONS = frozenset({"words", "template", "top_k", "bank", "neighbours", "mapped"})
+    OPTIONS = frozenset({"words", "template", "top_k", "bank", "exact", "neighbours", "mapped"})
 
     @classmethod
     def read(cls, spec: AnnotatorSpec, storage: Storage) -> AnnotatorSpec:
@@ -37,9 +38,12 @@ class Words(Annotator):
         read.whole(spec, "neighbours", 10)
         cls.columns_of(spec)
         spec = read_nouns(spec, "words", storage)
-        return replace(
-            spec, options={**spec.options, "bank_digest": bank_digest(spec, storage)} if _voted(spec) else spec.options
-        )
+        if _voted(spec):
+            read.flag(spec, "exact", default=False)
+            return replace(spec, options={**spec.options, "bank_digest": bank_digest(spec, storage)})
+        for key in sorted(_OF_CAPTIONS & spec.options.keys()):
+            raise read.fault(spec, f'{key} is for captions that vote: give bank = "embedded" or the url of a bank')
+        return spec
 
     @classmethod
     def columns_of(cls, spec: AnnotatorSpec) -> tuple[ColumnSpec, ...]:
