@@ -21,9 +21,8 @@ from curator.annotators import TextEncoder
 from curator.captions.facts import normalise, text_key
 from curator.curation.bank_sources import Reading, captions, file_of
 from curator.curation.bank_text import KINDS, Unusable
-from curator.curation.leases import Leases, OpenLease
+from curator.curation.leases import LeasedWorker, OpenLease
 from curator.data import Lease, Receipt
-from curator.engine.assembly import Standing
 from curator.engine.commit import make_done
 from curator.engine.ledger import Ledger
 from curator.storage import Entry, Storage
@@ -65,28 +64,20 @@ def part_schema(dim: int) -> pa.Schema:
     )
 
 
-class BankWorker:
+class BankWorker(LeasedWorker):
     """``process`` may be called from several threads at once: while some read or write, others have the encoder."""
 
     def __init__(
         self, *, storage: Storage, encoder: TextEncoder, provenance: Mapping[str, str], settings: BankWorkerSettings
     ) -> None:
+        super().__init__("read", "device", "write")
         self.provenance = provenance
         self._storage = storage
         self._encoder = encoder
         self._settings = settings
         self._schema = part_schema(encoder.dim)
         self._ledger = Ledger(storage, settings.output)
-        self._leases = Leases("read", "device", "write")
         self._lanes = threading.BoundedSemaphore(settings.lanes)
-
-    def standings(self) -> list[Standing]:
-        """Where every lease stands, for the watchdog."""
-        return self._leases.standings()
-
-    def close(self) -> None:
-        """Every lease ends at its next block of captions. Nothing half-written stays."""
-        self._leases.close()
 
     def process(self, lease: Lease) -> Receipt:
         """Embed a lease's captions and make it done: part, then receipt. Raises a verdict; then neither exists."""

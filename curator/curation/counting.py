@@ -5,7 +5,6 @@ Owns what makes counts exact: a part's counts are published in one step, then it
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,16 +16,16 @@ import pyarrow as pa
 
 from curator.config import Config, digest_of
 from curator.curation.counts import Counting, PartCounter, PartCounts, from_bytes, to_bytes
-from curator.curation.leases import Leases
+from curator.curation.leases import LeasedWorker
 from curator.curation.relabel import source_shards
 from curator.data import Lease, Receipt
-from curator.engine.assembly import Standing
+from curator.engine.commit import create_receipt
 from curator.engine.compose import storage_of
 from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger, version_of
 from curator.engine.progress import Progress, Summary
 from curator.engine.run import Work, ignore_progress, learn_conditions, run_work
-from curator.errors import ConfigError, ExistsError
+from curator.errors import ConfigError
 from curator.kernels.concepts import ConceptTexts
 from curator.storage import Storage, join
 from curator.tables.readers import Part, part_url
@@ -116,25 +115,17 @@ def done_counts(plan: CountPlan, storage: Storage) -> Iterator[pa.Table]:
         yield table
 
 
-class CountWorker:
+class CountWorker(LeasedWorker):
     """Counts parts, several at once if asked to. Nothing half-written stays: a part's counts are one small object."""
 
     def __init__(self, plan: CountPlan, storage: Storage) -> None:
+        super().__init__("label")
         self.provenance = {"config_digest": plan.config_digest, "curator": version("curator")}
         self._source = plan.config.input.run.rstrip("/")
         self._output = plan.config.output.url
         self._storage = storage
         self._ledger = Ledger(storage, self._output)
         self._counter = PartCounter(plan.counting, concept_texts(plan.counting))
-        self._leases = Leases("label")
-
-    def standings(self) -> list[Standing]:
-        """Where every lease stands, for the watchdog."""
-        return self._leases.standings()
-
-    def close(self) -> None:
-        """Every lease ends at its next batch of rows."""
-        self._leases.close()
 
     def process(self, lease: Lease) -> Receipt:
         """Count one part and make it done: its counts, then the receipt. Raises a verdict."""
@@ -155,26 +146,12 @@ class CountWorker:
         written = self._storage.write(
             part_url(self._output, lease.shard.id), to_bytes(counts.table(), {**footer, **self.provenance})
         )
-        total_s = time.perf_counter() - started
-        receipt = Receipt(
-            shard_id=lease.shard.id,
-            url=lease.shard.url,
-            size=entry.size,
-            etag=entry.etag,
-            attempt=lease.attempt,
-            samples=counts.rows,
-            rows=counts.rows,
-            rejected=0,
-            reasons={},
-            part=written.url.rsplit("/", 1)[-1],
-            part_bytes=written.size,
-            seconds={"device": 0.0, "label": round(counted_s, 4), "write": round(total_s - counted_s, 4)},
-            total_s=round(total_s, 4),
-            config_digest=self.provenance["config_digest"],
-        )
-        with contextlib.suppress(ExistsError):  # another attempt was first, and counted the same
-            self._ledger.create_receipt(receipt)
-        return receipt
+        written_s = time.perf_counter() - started - counted_s
+        return create_receipt(
+            self._ledger, written, lease, entry,
+            rows=counts.rows, reasons={}, started=started, config_digest=self.provenance["config_digest"],
+            seconds={"device": 0.0, "label": counted_s, "write": written_s},
+        )  # fmt: skip
 
 
 def concept_texts(counting: Counting) -> ConceptTexts | None:

@@ -71,3 +71,18 @@ class Leases:
         """RetryableError once the worker was closed: to be called between pieces of work."""
         if self._closed.is_set():
             raise RetryableError(f"{opened.lease.shard.url}: the worker was closed")
+
+
+class LeasedWorker:
+    """A worker whose ``process`` may be called from several threads at once, with what a fleet asks of any worker."""
+
+    def __init__(self, *stages: str) -> None:
+        self._leases = Leases(*stages)
+
+    def standings(self) -> list[Standing]:
+        """Where every lease stands, for the watchdog."""
+        return self._leases.standings()
+
+    def close(self) -> None:
+        """Every lease ends at its next piece of work. Nothing half-written stays."""
+        self._leases.close()

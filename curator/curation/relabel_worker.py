@@ -18,9 +18,8 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from curator.curation.leases import Leases, OpenLease
+from curator.curation.leases import LeasedWorker, OpenLease
 from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels, Lease, Receipt
-from curator.engine.assembly import Standing
 from curator.engine.batcher import Annotator
 from curator.engine.commit import make_done
 from curator.engine.ledger import Ledger
@@ -54,7 +53,7 @@ class RelabelSettings:
     row_group_rows: int = 8192
 
 
-class RelabelWorker:
+class RelabelWorker(LeasedWorker):
     """``process`` may be called from several threads at once: while one reads or writes, another has the heads."""
 
     def __init__(
@@ -67,6 +66,7 @@ class RelabelWorker:
         provenance: Mapping[str, str],
         settings: RelabelSettings,
     ) -> None:
+        super().__init__("read", "device", "label", "write")
         self.provenance = provenance
         self._storage = storage
         self._ledger = Ledger(storage, settings.output)
@@ -74,16 +74,7 @@ class RelabelWorker:
         self._heads = heads
         self._columns = columns
         self._settings = settings
-        self._leases = Leases("read", "device", "label", "write")
         self._head_lock = threading.Lock()
-
-    def standings(self) -> list[Standing]:
-        """Where every lease stands, for the watchdog."""
-        return self._leases.standings()
-
-    def close(self) -> None:
-        """Every lease ends at its next batch of rows. Nothing half-written stays."""
-        self._leases.close()
 
     def process(self, lease: Lease) -> Receipt:
         """Label the rows of one part and make it done: part, then receipt. Raises a verdict; then neither exists."""

@@ -32,29 +32,50 @@ def make_done(
     """Publish the part of ``writer`` and create the receipt, in this order, on which "done" rests.
 
     ``entry`` is what was read, ``samples`` how many came in: as many rows must have gone out. ``started`` is the
-    ``time.perf_counter()`` of the lease. Where another attempt was first, its receipt stands.
+    ``time.perf_counter()`` of the lease.
     """
-    shard = lease.shard
     if writer.rows != samples:
-        raise RuntimeError(f"{shard.url}: {samples} samples in, {writer.rows} rows out")
+        raise RuntimeError(f"{lease.shard.url}: {samples} samples in, {writer.rows} rows out")
     write_started = time.perf_counter()
     part = writer.commit()
-    ended = time.perf_counter()
-    spent = {**seconds, "write": seconds["write"] + ended - write_started}
+    return create_receipt(
+        ledger, part, lease, entry,
+        rows=samples, reasons=reasons, started=started, config_digest=config_digest, salvaged=salvaged,
+        seconds={**seconds, "write": seconds["write"] + time.perf_counter() - write_started},
+        counters=counters,
+    )  # fmt: skip
+
+
+def create_receipt(
+    ledger: Ledger,
+    part: Entry,
+    lease: Lease,
+    entry: Entry,
+    *,
+    rows: int,
+    reasons: Mapping[str, int],
+    seconds: Mapping[str, float],
+    started: float,
+    config_digest: str,
+    salvaged: str | None = None,
+    counters: Mapping[str, Mapping[str, int]] | None = None,
+) -> Receipt:
+    """Create the receipt of ``part``, which was published. Where another attempt was first, its receipt stands."""
+    shard = lease.shard
     receipt = Receipt(
         shard_id=shard.id,
         url=shard.url,
         size=entry.size,
         etag=entry.etag,
         attempt=lease.attempt,
-        samples=samples,
-        rows=writer.rows,
+        samples=rows,
+        rows=rows,
         rejected=sum(reasons.values()),
         reasons=dict(sorted(reasons.items())),
         part=part.url.rsplit("/", 1)[-1],
         part_bytes=part.size,
-        seconds={stage: round(seconds, 4) for stage, seconds in spent.items()},
-        total_s=round(ended - started, 4),
+        seconds={stage: round(spent_s, 4) for stage, spent_s in seconds.items()},
+        total_s=round(time.perf_counter() - started, 4),
         config_digest=config_digest,
         salvaged=salvaged,
         counters=counters or {},

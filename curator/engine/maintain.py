@@ -47,17 +47,10 @@ class Start(Protocol):
     ) -> Summary: ...
 
 
-def _begun(ledger: Ledger) -> dict[str, Any]:
-    run = ledger.run()
-    if run is None:
-        raise ConfigError(f"{ledger.output}: no run has begun here (no _ledger/run.json); give the output of a run")
-    return run
-
-
 def read_status(output: str, storage: Storage) -> Status:
     """Totals over the receipts, and the dead letters. ConfigError where no run has begun."""
     ledger = Ledger(storage, output)
-    run = _begun(ledger)
+    run = ledger.begun()
     totals = Totals()
     for receipt in ledger.receipts():
         totals.add(receipt)
@@ -71,7 +64,7 @@ def verify_output(output: str, storage: Storage) -> Iterator[tuple[str, list[str
     sample ids follow from shard and keys, and its digests are the run's. A part without a receipt is a problem, too.
     """
     ledger = Ledger(storage, output)
-    digests = _begun(ledger)["digests"]
+    digests = ledger.begun()["digests"]
     receipts = set()
     schema = None
     for receipt in ledger.receipts():
@@ -110,7 +103,7 @@ def retry(
     shapes the rows: an image limit or a number of attempts, say). ``start`` is what the run was begun by.
     """
     ledger = Ledger(storage, output)
-    config = overrides(load_config(values=_begun(ledger)["settings"]))
+    config = overrides(load_config(values=ledger.begun()["settings"]))
     done = ledger.done() if reasons else {}
     known: Counter[str] = Counter()
     hit = []

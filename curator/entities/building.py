@@ -85,7 +85,6 @@ class _Gathered:
         self._priors = array("f")
         self._ids: set[bytes] = set()
         self._keys: dict[str, int] = {}
-        self._refused: dict[str, str] = {}
         self._key_of, self._entity_of, self._weight_of = array("I"), array("I"), array("f")
 
     def add(self, entity: SourceEntity) -> None:

@@ -122,12 +122,6 @@ def schema_of(output_url: str, storage: Storage) -> pa.Schema:
     raise _no_parts(output_url)
 
 
-def part_rows(url: str, storage: Storage) -> int:
-    """The rows of a part, from its footer alone."""
-    with open_part(url, storage) as part:
-        return part.rows
-
-
 def scan(
     output_url: str,
     storage: Storage,
