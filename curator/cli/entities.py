@@ -32,7 +32,7 @@ def build(
     source: Annotated[
         str, typer.Argument(help="Wikidata dump (.json, .jsonl, also .gz or .bz2), .csv, .parquet, or WordNet's folder")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The gazetteer file")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The gazetteer file: path or url")],
     language: Annotated[list[str] | None, typer.Option(help="Of a dump, the best first; repeatable [en]")] = None,
     without_type: Annotated[
         list[str] | None,
@@ -60,6 +60,7 @@ def build(
     from collections import Counter
 
     from curator.entities.building import build as build_gazetteer
+    from curator.entities.places import written
     from curator.entities.rules import Rules
     from curator.entities.rules import stop_words as stop_words_of
     from curator.errors import ConfigError
@@ -79,7 +80,8 @@ def build(
     skipped: Counter[str] = Counter()
     storage = storage_from(config, overrides)
     entities, facts = _source(source, storage, language or ["en"], without_type, separator, plurals, skipped)
-    built = build_gazetteer(entities, output, rules, facts)
+    with written(output, storage) as path:
+        built = build_gazetteer(entities, path, rules, facts)
     for reason, count in sorted(skipped.items()):
         console.print(f"items left out, {reason}: {count}", highlight=False)
     for reason, count in sorted(built.dropped.items()):
@@ -198,7 +200,7 @@ def calibrate(
 @jobs.command("harvest")
 def harvest(
     run: Run,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file of exemplars")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The file of exemplars: path or url")],
     column: Annotated[str, typer.Option(help="The run's column of entities")] = "entities",
     pool: Annotated[str, typer.Option(help="image (method registry) | image+text (method clippings)")] = "image",
     min_score: Annotated[float, typer.Option(help="Tags with a lower score do not count")] = -1.0,
@@ -212,20 +214,23 @@ def harvest(
 
     from curator.curation.entities import harvest as gather
     from curator.entities.exemplars import Pool, write_exemplars
+    from curator.entities.places import written
 
     if pool not in ("image", "image+text"):
         raise typer.BadParameter("choose image or image+text", param_hint="--pool")
-    exemplars = gather(
-        run.rstrip("/"),
-        storage_from(config, overrides),
-        _encoder(run, config, overrides),
-        column=column,
-        pool=cast("Pool", pool),
-        min_score=min_score,
-        min_evidence=min_evidence,
-        min_similarity=min_similarity,
-    )
-    write_exemplars(output, exemplars)
+    storage = storage_from(config, overrides)
+    with written(output, storage) as path:
+        exemplars = gather(
+            run.rstrip("/"),
+            storage,
+            _encoder(run, config, overrides),
+            column=column,
+            pool=cast("Pool", pool),
+            min_score=min_score,
+            min_evidence=min_evidence,
+            min_similarity=min_similarity,
+        )
+        write_exemplars(path, exemplars)
     total = int(exemplars.evidence.sum())
     console.print(f"{len(exemplars.ids)} entities from {total} tagged images in {output}", highlight=False)
 
@@ -234,7 +239,7 @@ def harvest(
 def link(
     run: Run,
     exemplars: Annotated[str, typer.Option(help="A file of `curator entities harvest`: path or url")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The Parquet file of links and groups")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The Parquet file of links and groups: path or url")],
     cutoff: Annotated[float, typer.Option(min=-1, max=1, help="Least cosine of a link, and within a new group")],
     most_new: Annotated[int, typer.Option(min=1, help="Rows without an exemplar at most")] = 100_000,
     config: ConfigPath = None,
@@ -243,14 +248,15 @@ def link(
     """Link a run's rows to exemplars, and group those that are near to none (CLIPPINGS)."""
     from curator.curation.entities import link as connect
     from curator.entities.exemplars import read_exemplars
-    from curator.entities.places import local_copy
+    from curator.entities.places import local_copy, written
     from curator.errors import ConfigError
 
     storage = storage_from(config, overrides)
     known, encoder = read_exemplars(local_copy(exemplars, storage)), _encoder(run, config, overrides)
     if known.encoder_digest != encoder.digest:
         raise ConfigError(f"{exemplars}: of another encoder than {run}; harvest them from a run of the same encoder")
-    done = connect(run.rstrip("/"), storage, known, encoder, output, cutoff=cutoff, most_new=most_new)
+    with written(output, storage) as path:
+        done = connect(run.rstrip("/"), storage, known, encoder, path, cutoff=cutoff, most_new=most_new)
     console.print(
         f"{done.linked} rows linked, {done.grouped} in {done.groups} new groups, in {output}", highlight=False
     )

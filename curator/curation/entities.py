@@ -24,7 +24,8 @@ from curator.errors import ConfigError
 from curator.kernels.entities import single_linkage
 from curator.kernels.ranking import top_k
 from curator.kernels.vectors import l2_normalize
-from curator.tables.readers import scan, vectors
+from curator.tables.readers import Part, parts, scan, vectors
+from curator.tables.schema import columns_of_kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,6 +153,7 @@ def harvest(
     ``min_similarity`` are left out and the mean is taken again. Entities keep at least ``min_evidence`` images. Memory:
     one vector per entity that occurs. ConfigError where none is left.
     """
+    _check_column(run, storage, column)
     sums, counts, names = _sums(_pairs(run, storage, pool, encoder, column), min_score, None, -1.0)
     if min_similarity > -1.0:
         means = {entity: l2_normalize(total) for entity, total in sums.items()}
@@ -170,6 +172,17 @@ def harvest(
         pool,
         encoder.digest,
     )
+
+
+def _check_column(run: str, storage: Storage, column: str) -> None:
+    first = next(parts(run, storage), None)
+    if first is None:
+        raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
+    with Part(first, storage) as part:
+        known = columns_of_kind(part.schema, "entities")
+    if column not in known:
+        there = f"there are {', '.join(known)}" if known else "there are none: label it with --entities"
+        raise ConfigError(f"{run}: has no entities in a column {column!r}; {there}")
 
 
 def _sums(

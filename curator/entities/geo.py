@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from curator.errors import ConfigError
 from curator.kernels.fields import value_at
 from curator.options import named, package, text, unchanged
 from curator.storage.base import Storage
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class GeoAnnotator(Annotator):
         self._point = shapely.Point
         self._lat = text(spec, "lat", "lat").split(".")
         self._lon = text(spec, "lon", "lon").split(".")
+        self._warned = False
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         tags: list[list[EntityTag]] = [[] for _ in embeddings.metadata]
@@ -76,6 +80,12 @@ class GeoAnnotator(Annotator):
                 rows.append(row)
                 places.append(f"{place[0]:g}, {place[1]:g}")
                 points.append(self._point(place[1], place[0]))
+        if not points and any(embeddings.metadata) and not self._warned:
+            self._warned = True
+            logger.warning(
+                "geo %r: no sample of a batch has degrees at %s and %s of its json; see the options 'lat' and 'lon'",
+                self.name, ".".join(self._lat), ".".join(self._lon),
+            )  # fmt: skip
         if points:
             for number, region in sorted(self._tree.query(points, predicate="intersects").T.tolist()):
                 tag = EntityTag(self._ids[region], self._names[region], places[number], "geo", 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -130,3 +131,20 @@ def test_a_threshold_is_a_quantile_of_foreign_mentions(tagged: tuple[Config, Pat
     assert found.threshold == pytest.approx(float(np.median(found.foreign)))
     assert 0 < len(found.foreign) < len(rows)  # "seed" is everybody's own
     assert found.own_kept == pytest.approx(np.mean(np.array(own) >= found.threshold), abs=0.06)
+
+
+def test_files_go_where_they_are_sent(tagged: tuple[Config, Path], tmp_path: Path) -> None:
+    storage = open_storage()
+    curator("gazetteer", "build", tagged[1].with_name("things.csv"), "-o", "memory://sent/things.gazetteer")
+    assert "S" in curator("gazetteer", "show", "memory://sent/things.gazetteer", "seed")
+    source = tagged[0].output.url
+    curator("entities", "harvest", source, "-o", "memory://sent/e.parquet", "--min-evidence", 2)
+    links = ["--exemplars", "memory://sent/e.parquet", "-o", "memory://sent/l.parquet", "--cutoff", "0.5"]
+    curator("entities", "link", source, *links)
+    assert pq.read_table(pa.BufferReader(storage.read("memory://sent/l.parquet"))).num_rows
+    (tmp_path / "file").write_text("no folder")
+    for place in (tmp_path / "file" / "below", tmp_path):
+        with pytest.raises(ConfigError, match=r"cannot be written .*; choose another place"):
+            curator("entities", "harvest", source, "-o", place)
+    with pytest.raises(ConfigError, match="no entities in a column 'caption'; there are entities, entities_mentions"):
+        curator("entities", "harvest", source, "-o", tmp_path / "x", "--column", "caption")

@@ -150,7 +150,7 @@ def test_regions_of_coordinates(tmp_path: Path, format: str) -> None:
     assert found[0][0] == EntityTag("7", "town", "5, 5", "geo", 1.0)  # type: ignore[index]
 
 
-def test_coordinates_may_lie_deeper(tmp_path: Path) -> None:
+def test_coordinates_may_lie_deeper(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("shapely")
     (tmp_path / "map.json").write_text(json.dumps({"features": [square("L", "land", 0, 0, 60)]}))
     options = {"regions": str(tmp_path / "map.json"), "lat": "exif.gps.lat", "lon": "exif.gps.lon"}
@@ -158,6 +158,12 @@ def test_coordinates_may_lie_deeper(tmp_path: Path) -> None:
     batch = images_like([FOX], [None])
     batch = type(batch)(batch.vectors, batch.captions, [b'{"exif": {"gps": {"lat": 1, "lon": 2}}}'])
     assert [len(tags) for tags in METHODS["geo"].open(spec, means_of(ENCODER))(batch)["things"]] == [1]  # type: ignore[arg-type]
+    assert not caplog.text
+    spec = METHODS["geo"].read(spec_of("geo", regions=options["regions"]), open_storage())
+    elsewhere = METHODS["geo"].open(spec, means_of(ENCODER))
+    for _ in range(2):
+        assert elsewhere(batch)["things"] == [[]]
+    assert caplog.text.count("no sample of a batch has degrees at lat and lon") == 1
 
 
 @pytest.mark.parametrize(
