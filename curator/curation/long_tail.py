@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pyarrow as pa
 
-from curator.errors import ConfigError
+from curator.evaluation.figures import blank
 
 
 def draw_long_tail(concepts: pa.Table, rare: int) -> bytes:
@@ -15,14 +15,7 @@ def draw_long_tail(concepts: pa.Table, rare: int) -> bytes:
 
     Concepts that never occur are not drawn; the title says how many there are. ConfigError without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("drawing a PNG needs matplotlib; install curator[report], or leave out --plot") from error
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, (axes,) = blank(1, width=7.0)
     for name, words in (("n_text", "in captions"), ("n_image", "in images"), ("n_both", "in both")):
         numbers = np.sort(concepts[name].to_numpy())[::-1]
         seen = numbers[numbers > 0]

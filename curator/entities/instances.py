@@ -11,6 +11,7 @@ from typing import ClassVar
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
 from curator.entities.exemplars import Exemplars, Pool, pooled_with_captions, read_exemplars
+from curator.entities.nearest import tags_near
 from curator.entities.places import local_copy
 from curator.errors import ConfigError
 from curator.options import named, needed, number, unchanged, whole
@@ -66,23 +67,13 @@ class RegistryAnnotator(Annotator):
         self._top_k = whole(spec, "top_k", 1)
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
-        from curator.kernels.ranking import top_k
-
         queries = embeddings.vectors
         if self.POOL == "image+text":
             queries = pooled_with_captions(queries, embeddings.captions, self._means.texts)
-        scores, places = top_k(queries.float(), self._bank, self._top_k)
-        ids, names = self._exemplars.ids, self._exemplars.names
-        return {
-            self.name: [
-                [
-                    EntityTag(ids[place], names[place], "", self.SOURCE, score)
-                    for score, place in zip(row, near, strict=True)
-                    if score >= self._threshold
-                ]
-                for row, near in zip(scores.tolist(), places.tolist(), strict=True)
-            ]
-        }
+        return {self.name: tags_near(queries, self._bank, self._top_k, self._threshold, self._tag)}
+
+    def _tag(self, place: int, score: float) -> EntityTag:
+        return EntityTag(self._exemplars.ids[place], self._exemplars.names[place], "", self.SOURCE, score)
 
 
 class ClippingsAnnotator(RegistryAnnotator):

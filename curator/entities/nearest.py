@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from curator.annotators import Annotator, AnnotatorSpec, Means
 from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
@@ -12,6 +13,9 @@ from curator.entities.linking import gazetteer_digest, open_gazetteer
 from curator.entities.vectors import EntityVectors
 from curator.options import flag, needed, number, whole
 from curator.storage.base import Storage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NearestAnnotator(Annotator):
@@ -49,16 +53,24 @@ class NearestAnnotator(Annotator):
         self._top_k = whole(spec, "top_k", 5)
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
-        from curator.kernels.ranking import top_k
-
-        scores, places = top_k(embeddings.vectors.float(), self._bank, self._top_k)
-        return {
-            self.name: [
-                [self._tag(place, score) for score, place in zip(row, near, strict=True) if score >= self._threshold]
-                for row, near in zip(scores.tolist(), places.tolist(), strict=True)
-            ]
-        }
+        return {self.name: tags_near(embeddings.vectors, self._bank, self._top_k, self._threshold, self._tag)}
 
     def _tag(self, row: int, score: float) -> EntityTag:
         entity = self._entity(row)
         return EntityTag(entity.entity_id, entity.name, "", "nearest", score)
+
+
+def tags_near(
+    queries: Tensor, bank: Tensor, most: int, threshold: float, tag: Callable[[int, float], EntityTag]
+) -> list[list[EntityTag]]:
+    """For each of ``queries`` [B, D], best first, a tag of each of the ``most`` rows of ``bank`` from ``threshold`` on.
+
+    ``tag`` makes one of a row and its cosine.
+    """
+    from curator.kernels.ranking import top_k
+
+    scores, places = top_k(queries.float(), bank, most)
+    return [
+        [tag(place, score) for score, place in zip(row, near, strict=True) if score >= threshold]
+        for row, near in zip(scores.tolist(), places.tolist(), strict=True)
+    ]

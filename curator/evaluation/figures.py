@@ -11,7 +11,7 @@ from curator.errors import ConfigError
 
 def draw_report(report: Mapping[str, Any], path: Path) -> None:
     """The reliability diagram and the risk-coverage curves of a report. ConfigError without matplotlib."""
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = blank(2)
     bins = [each for each in report["reliability"] if each["rows"]]
     left.bar(
         [each["low"] for each in bins],
@@ -33,7 +33,7 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
 
 def draw_curve(points: Sequence[Mapping[str, float]], path: Path, *, first: str, second: str) -> None:
     """The accuracy of two groups of labels against each other, along the sweep of a bias."""
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = blank(1)
     axes.plot([each["first"] for each in points], [each["second"] for each in points], "-")
     best = max(points, key=lambda each: each["harmonic"])
     axes.plot(
@@ -44,13 +44,14 @@ def draw_curve(points: Sequence[Mapping[str, float]], path: Path, *, first: str,
     _save(figure, path)
 
 
-def _figure(count: int) -> tuple[Any, tuple[Any, ...]]:
+def blank(count: int, *, width: float = 5.0) -> tuple[Any, tuple[Any, ...]]:
+    """A figure with ``count`` axes side by side, each ``width`` inches wide. ConfigError without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError("drawing a PNG needs matplotlib; install curator[report], or leave out the PNG") from error
-    figure = Figure(figsize=(5 * count, 4.5), layout="constrained")
+    figure = Figure(figsize=(width * count, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, tuple(figure.add_subplot(1, count, place + 1) for place in range(count))
 

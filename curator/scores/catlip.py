@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from curator.annotators import Annotator, AnnotatorSpec, Means
-from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels
+from curator.data import ColumnSpec, ColumnValues, Embeddings
 from curator.kernels.nouns import unwrapped
 from curator.options import content, fault, json_of, package, text, whole
+from curator.scores.rows import labels_of
 from curator.storage.base import Storage
 from curator.wordnet.lexicon import lexicon
 
@@ -80,21 +80,8 @@ class CatLip(Annotator):
     _kept: frozenset[str] | None
 
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
-        rows: list[dict[str, str]] = [{} for _ in embeddings.captions]
+        rows: list[list[tuple[str, str, float]]] = [[] for _ in embeddings.captions]
         for row, caption in embeddings.captioned:
-            found = self._find(caption)
-            rows[row] = {key: noun for key, noun in found.items() if self._kept is None or key in self._kept}
-        return {self.name: unscored(rows)}
-
-
-def unscored(rows: Sequence[Mapping[str, str]]) -> Labels:
-    """Rows of id -> name as Labels without scores."""
-    places: dict[tuple[str, str], int] = {}
-    width = max((len(row) for row in rows), default=0)
-    indices = np.zeros((len(rows), width), np.int64)
-    for i, row in enumerate(rows):
-        for j, item in enumerate(row.items()):
-            indices[i, j] = places.setdefault(item, len(places))
-    counts = np.array([len(row) for row in rows], np.int64)
-    scores = np.full(indices.shape, np.nan, np.float32)
-    return Labels([key for key, _ in places], [name for _, name in places], indices, scores, counts)
+            found = self._find(caption).items()
+            rows[row] = [(key, noun, math.nan) for key, noun in found if self._kept is None or key in self._kept]
+        return {self.name: labels_of(rows)}

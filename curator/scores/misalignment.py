@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.annotators import Annotator, AnnotatorSpec, Means, TextVectors
-from curator.data import ColumnSpec, ColumnValues, Embeddings, Labels
+from curator.data import ColumnSpec, ColumnValues, Embeddings
 from curator.kernels.misalignment import content_words, leave_one_out, penalised, without
 from curator.options import number, whole
+from curator.scores.rows import labels_of
 from curator.storage.base import Storage
 
 MAX_WORDS = 16
@@ -53,27 +54,16 @@ class Misalignment(Annotator):
     def __call__(self, embeddings: Embeddings) -> dict[str, ColumnValues]:
         n = len(embeddings.captions)
         scores = np.full(n, np.nan, np.float32)
-        found: list[list[tuple[str, float]]] = [[] for _ in range(n)]
+        found: list[list[tuple[str, str, float]]] = [[] for _ in range(n)]
         for row, caption in embeddings.captioned:
             words = content_words(caption, self._max_words)
             cosines = self._cosines(embeddings, row, [caption, *(without(caption, word) for word in words)])
             shares = leave_one_out(float(cosines[0]), cosines[1:].tolist())
             scores[row] = penalised(float(cosines[0]), shares, self._threshold)
             order = np.argsort(shares, kind="stable")
-            found[row] = [(words[i], float(shares[i])) for i in order if shares[i] < self._threshold]
-        return {self.name: _labels(found), f"{self.name}_score": scores}
+            found[row] = [(words[i], words[i], float(shares[i])) for i in order if shares[i] < self._threshold]
+        return {self.name: labels_of(found), f"{self.name}_score": scores}
 
     def _cosines(self, embeddings: Embeddings, row: int, texts: list[str]) -> NDArray[np.float32]:
         cosines: NDArray[np.float32] = (self._texts(texts).float() @ embeddings.vectors[row].float()).cpu().numpy()
         return cosines
-
-
-def _labels(rows: list[list[tuple[str, float]]]) -> Labels:
-    names = list(dict.fromkeys(word for row in rows for word, _ in row))
-    places = {name: place for place, name in enumerate(names)}
-    shape = (len(rows), max((len(row) for row in rows), default=0))
-    indices, scores = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-    for i, row in enumerate(rows):
-        for j, (word, share) in enumerate(row):
-            indices[i, j], scores[i, j] = places[word], share
-    return Labels(names, names, indices, scores, np.array([len(row) for row in rows], np.int64))
