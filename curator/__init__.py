@@ -7,7 +7,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curator.api import label, load_config, open_dataset, relabel
+    from curator.api import label, load_config, open_dataset, pack, relabel
     from curator.config import Config
     from curator.encoder import Encoder
     from curator.engine.progress import Summary
@@ -26,6 +26,7 @@ __all__ = [
     "load_config",
     "open_dataset",
     "open_storage",
+    "pack",
     "read_samples",
     "relabel",
 ]
@@ -40,6 +41,7 @@ _HOMES = {
     "load_config": "curator.api",
     "open_dataset": "curator.api",
     "open_storage": "curator.storage",
+    "pack": "curator.api",
     "read_samples": "curator.shards.reader",
     "relabel": "curator.api",
 }

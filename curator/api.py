@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset
 
     from curator.engine.progress import Progress, Summary
+    from curator.shards.pack import Packed
 
 
 Place: TypeAlias = "str | os.PathLike[str]"
@@ -83,6 +84,18 @@ def relabel(
     given = {"input": {"run": _place("run", run)}}
     settings = with_annotators(_settings(given, output, vocabulary, config, overrides, sections), annotators)
     return start(settings, observe=_called(observe) or ignore_progress)
+
+
+def pack(images: Place, output: Place, *, max_samples: int = 1000, max_bytes: int = 256 << 20) -> Packed:
+    """Make shards of a folder of images, with the captions (``.txt``) and metadata (``.json``) beside them.
+
+    Run again, it writes only what has changed. ConfigError where the folder holds no image.
+    """
+    from curator.shards.pack import pack as start
+    from curator.storage import open_storage
+
+    folder, shards = _place("images", images), _place("output", output)
+    return start(folder, shards, open_storage(), max_samples=max_samples, max_bytes=max_bytes)
 
 
 def load_config(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -198,16 +198,25 @@ def show_summary(console: Console, summary: Summary) -> None:
     totals, now = summary.totals, summary.this_run
     working_s = summary.elapsed_s - (summary.startup_s or 0.0)
     rate = now["rows"] / working_s if working_s else 0.0
+    this_run = (
+        f"; this run {now['rows']} rows in {summary.elapsed_s:.1f} s ({rate:.0f} rows/s "
+        f"after {summary.startup_s or 0:.1f} s of start-up)"
+    )
     console.print(
         f"[bold]{summary.status}[/]: {summary.shards['done']} shards done, {totals['rows']} rows "
-        f"({totals['rejected']} rejected), {size_text(totals['part_bytes'])} in {summary.output}; "
-        f"this run {now['rows']} rows in {summary.elapsed_s:.1f} s ({rate:.0f} rows/s "
-        f"after {summary.startup_s or 0:.1f} s of start-up)",
+        f"({totals['rejected']} rejected), {size_text(totals['part_bytes'])} in {summary.output}"
+        f"{this_run if now['shards'] else ''}",
         highlight=False,
         soft_wrap=True,
     )
     if summary.message:
         console.print(summary.message, highlight=False, markup=False, soft_wrap=True)
-    for letter in summary.quarantined[:_NAMED]:
-        said = f"quarantined: {letter['url']}: {letter['reason']}"
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    show_quarantined(console, summary.quarantined[:_NAMED])
+
+
+def show_quarantined(console: Console, letters: Iterable[Mapping[str, Any]]) -> None:
+    """Dead letters, a line each. Most reasons begin with the shard's url already."""
+    for letter in letters:
+        url, reason = letter["url"], letter["reason"]
+        said = reason if reason.startswith(url) else f"{url}: {reason}"
+        console.print(f"quarantined: {said}", highlight=False, markup=False, soft_wrap=True)

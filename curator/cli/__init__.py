@@ -5,10 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from curator.cli import bank, bench, describe, entities, evaluate, measure, plan, prompts, runs, scores, show, vocab
+from curator.cli import (
+    bank,
+    bench,
+    describe,
+    entities,
+    evaluate,
+    measure,
+    pack,
+    plan,
+    prompts,
+    runs,
+    scores,
+    show,
+    vocab,
+)
 from curator.cli.app import app, say
 from curator.errors import ConfigError, CuratorError
+
+if TYPE_CHECKING:
+    from typer.models import CommandInfo, TyperInfo
 
 __all__ = [
     "app",
@@ -19,6 +37,7 @@ __all__ = [
     "evaluate",
     "main",
     "measure",
+    "pack",
     "plan",
     "prompts",
     "runs",
@@ -26,6 +45,32 @@ __all__ = [
     "show",
     "vocab",
 ]
+
+
+_PANELS = {
+    "Label images": ("demo", "pack", "plan", "label", "retry", "relabel"),
+    "Look at a run": ("status", "wait", "verify", "schema", "eval", "concepts", "percentiles", "rules"),
+    "Prepare": ("encoders", "describe", "vocab", "prompts", "bank", "gazetteer", "entities", "calibrate", "head"),
+    "Measure the machine": ("bench",),
+}
+
+
+def _arrange() -> None:
+    """The commands in the order in which a newcomer meets them, under a heading each."""
+    order = [name for names in _PANELS.values() for name in names]
+    panels = {name: panel for panel, names in _PANELS.items() for name in names}
+    listed: list[CommandInfo | TyperInfo] = [*app.registered_commands, *app.registered_groups]
+    for each in listed:
+        each.rich_help_panel = None if each.hidden else panels[_name_of(each)]
+    app.registered_commands.sort(key=lambda each: -1 if each.hidden else order.index(_name_of(each)))
+    app.registered_groups.sort(key=lambda each: order.index(_name_of(each)))
+
+
+def _name_of(command: CommandInfo | TyperInfo) -> str:
+    return str(command.name or getattr(command.callback, "__name__", ""))
+
+
+_arrange()
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from curator.cli.app import (
     Overrides,
     Salvage,
     Score,
+    Shards,
     Since,
     TopK,
     VocabularyFile,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def plan(
+    shards: Shards = None,
     config: ConfigPath = None,
     overrides: Overrides = None,
     inputs: Inputs = None,
@@ -69,7 +71,7 @@ def plan(
     from curator.curation.relabel import preview_run
 
     settings = load(
-        config, overrides, inputs, output,
+        config, overrides, [*(inputs or ()), *(shards or ())], output,
         input={"run": run, "salvage": salvage, "since": since, "max_shards": max_shards}, run={"backend": backend},
     )  # fmt: skip
     settings = with_descriptions(settings, vocabulary, top_k, free, entities, score)

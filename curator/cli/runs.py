@@ -14,6 +14,7 @@ import typer
 
 from curator import logs
 from curator.cli.app import (
+    RUN,
     AsJson,
     Backend,
     ConfigPath,
@@ -26,6 +27,7 @@ from curator.cli.app import (
     Overrides,
     Salvage,
     Score,
+    Shards,
     Since,
     TopK,
     VocabularyFile,
@@ -33,6 +35,7 @@ from curator.cli.app import (
     console,
     errors,
     load,
+    option,
     say,
     storage_from,
     with_descriptions,
@@ -44,13 +47,23 @@ if TYPE_CHECKING:
 
 MetricsPort = Annotated[
     int | None,
-    typer.Option(envvar="CURATOR_METRICS_PORT", help="Answer GET /metrics at this port of 127.0.0.1, for Prometheus"),
+    option(
+        "--metrics-port",
+        panel=RUN,
+        envvar="CURATOR_METRICS_PORT",
+        help="Answer GET /metrics at this port of 127.0.0.1, for Prometheus",
+    ),
 ]
-
-MaxSeconds = Annotated[float | None, typer.Option(help="Stop cleanly after this time; resumable")]
+MaxSeconds = Annotated[float | None, option("--max-seconds", panel=RUN, help="Stop cleanly after this time; resumable")]
 RunId = Annotated[
-    str | None, typer.Option(help="Name of this run, e.g. the date: once it is completed, starting it does nothing")
+    str | None,
+    option(
+        "--run-id",
+        panel=RUN,
+        help="Name of this run, e.g. the date: once it is completed, starting it does nothing",
+    ),
 ]
+Prune = Annotated[bool | None, option("--prune", panel=RUN, help="Remove rows of shards that the input lost")]
 
 
 @contextmanager
@@ -97,8 +110,12 @@ def run_shown(
     return summary
 
 
-@app.command()
+@app.command(
+    epilog="For example: curator label shards/ --output out --vocabulary labels.txt. A folder of images becomes shards "
+    "with curator pack."
+)
 def label(
+    shards: Shards = None,
     config: ConfigPath = None,
     overrides: Overrides = None,
     inputs: Inputs = None,
@@ -112,7 +129,7 @@ def label(
     salvage: Salvage = None,
     since: Since = None,
     max_shards: MaxShards = None,
-    prune: Annotated[bool | None, typer.Option("--prune", help="Remove rows of shards that the input lost")] = None,
+    prune: Prune = None,
     max_seconds: MaxSeconds = None,
     run_id: RunId = None,
     metrics_port: MetricsPort = None,
@@ -123,7 +140,7 @@ def label(
     from curator.engine.run import label as start
 
     settings = load(
-        config, overrides, inputs, output,
+        config, overrides, [*(inputs or ()), *(shards or ())], output,
         input={"salvage": salvage, "since": since, "max_shards": max_shards},
         run={
             "backend": backend, "max_seconds": max_seconds, "prune": prune, "metrics_port": metrics_port, "id": run_id,

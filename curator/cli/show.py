@@ -34,7 +34,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show where an output stands: totals, rejects by reason, quarantined shards. Reads the ledger only."""
-    from curator.console import counts_table, seconds_table
+    from curator.console import counts_table, seconds_table, show_quarantined
     from curator.engine.maintain import read_status
 
     found = read_status(output, storage_from(config, overrides))
@@ -48,9 +48,7 @@ def status(
     if totals["reasons"]:
         console.print(counts_table("Rejects by reason", "reason", totals["reasons"]))
     console.print(seconds_table(totals["seconds"]))
-    for letter in found.quarantined:
-        said = f"quarantined: {letter['url']}: {letter['reason']}"
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    show_quarantined(console, found.quarantined)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from curator.data import Shard
 from curator.errors import ConfigError, ForbiddenError, NotFoundError
 from curator.shards.braces import expand_braces
+from curator.shards.pack import holds_images, is_image
 from curator.storage.urls import absolute, folder_of, redact, within
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SHARD_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 _MAGIC: Final = re.compile(r"[*?\[]")
+PACK: Final = "make shards of images first: curator pack FOLDER --output SHARDS"
 _IDLE_STEPS: Final = re.compile(r"/(?:\.?/)+")
 _LIST_ABOVE: Final = 64
 _HERE: Final = "./"
@@ -51,6 +53,8 @@ def expand(
     found: dict[str, Shard] = {}
     for shard in _shards(inputs, storage, suffixes, listed_in=None):
         url = absolute(shard.url)
+        if is_image(url):
+            raise ConfigError(f"{redact(shard.url)!r} is an image, and no shard; {PACK}")
         known = found.get(url)
         if known is None or known.size is None:
             found[url] = shard if url == shard.url else replace(shard, url=url)
@@ -159,9 +163,8 @@ def _listed(
     if nothing:
         files = f"*{', *'.join(suffixes[:-1])} or *{suffixes[-1]}"
         what = f"{redact(given)!r} as a pattern" if _MAGIC.search(given) else f"{files} below {redact(place)!r}"
-        raise ConfigError(
-            f"{redact(given)!r} stands for no shard: looked for {what} and found none; check the spelling"
-        )
+        hint = PACK if holds_images(given, storage) else "check the spelling"
+        raise ConfigError(f"{redact(given)!r} stands for no shard: looked for {what} and found none; {hint}")
 
 
 def _regex(pattern: str, suffixes: tuple[str, ...]) -> str:

@@ -102,6 +102,8 @@ class Tape:
 
     @staticmethod
     def _cut(offset: int, size: int, found: int, what: str) -> Damage:
+        if not offset + found:
+            return Damage(0, "the shard is empty (cut at byte 0)", "write it again", complete=True)
         problem = f"the shard is cut at byte {offset + found}: {found} of {size} bytes of {what} are there"
         return Damage(offset + found, problem, "write the shard again, or keep its whole samples with --salvage")
 

@@ -12,6 +12,7 @@ from curator.errors import ConfigError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNTIDY = re.compile(r"//|/\.{0,2}(?=/|$)")
 _GLOB = re.compile(r"[*?\[]")
+_BROKEN = re.compile(r"(s3|gs|gcs|az|abfs|https?|file|memory)(:/?|//)(?!/)", re.IGNORECASE)
 _COMMAND = re.compile(r"(pipe|data|javascript):", re.IGNORECASE)
 _CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
 _SIGNATURE = re.compile(
@@ -45,8 +46,14 @@ def is_remote(url: str) -> bool:
 
 
 def is_path(url: str) -> bool:
-    """Whether it names a local file, as far as the text tells: not what another scheme or a command begins."""
+    """Whether it names a local file, as far as the text tells: not what another scheme or a command begins.
+
+    ConfigError for ``s3:/bucket``, which could only be meant as a url.
+    """
     match = _SCHEME.match(url)
+    if match is None and (broken := _BROKEN.match(url)):
+        rest = url[broken.end() :].lstrip("/")
+        raise ConfigError(f"{url}: is neither a path nor a url; a url would be {broken[1].lower()}://{rest}")
     if match is not None:
         return match[1].lower() == "file"
     return bool(url) and not (_COMMAND.match(url) or _CHAIN.match(url))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from curator.cli import app, main
-from tests.builders import make_samples, write_tar
+from tests.builders import make_jpeg, make_samples, write_tar
 
 runner = CliRunner()
 
@@ -181,3 +183,77 @@ def test_demo_accounts_for_every_sample(tmp_path: Path, monkeypatch: pytest.Monk
     again = runner.invoke(app, ["demo"])
     assert again.exit_code == 0
     assert "nothing to do" in again.stdout
+
+
+@pytest.mark.parametrize("words", [["help"], ["-h"], ["--help"]])
+def test_help_shows_every_command_under_a_heading(words: list[str]) -> None:
+    shown = runner.invoke(app, words).stdout
+    for heading in ("Label images", "Look at a run", "Prepare"):
+        assert heading in shown
+    assert shown.index(" demo ") < shown.index(" pack ") < shown.index(" label ") < shown.index(" status ")
+    assert "─ Commands ─" not in shown
+    assert "Exit status" in shown
+
+
+def test_help_of_a_command_and_of_one_in_a_group() -> None:
+    asked, other = (runner.invoke(app, words).stdout.splitlines() for words in (["help", "label"], ["label", "-h"]))
+    assert asked[2:] == other[2:]
+    assert "Usage: curator label" in asked[1]
+    assert "--captions" in runner.invoke(app, ["help", "bank", "build"]).stdout
+    assert runner.invoke(app, ["help", "lable"]).exit_code == 2
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"curator \d+\.\d+.*\n", runner.invoke(app, ["--version"]).stdout)
+
+
+def test_what_a_shell_makes_of_a_pattern_is_all_labelled(job: list[str], tmp_path: Path) -> None:
+    done = runner.invoke(app, ["label", "-i", "shards/000.tar", "shards/001.tar", *job[2:], "--json"])
+    assert json.loads(done.stdout)["totals"]["shards"] == 2
+    planned = runner.invoke(app, ["plan", f"{tmp_path}/shards/000.tar", "./shards/001.tar", "-i", "shards", *job[2:]])
+    assert "0 to do (0 B), 2 done" in planned.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("s3:/bucket/shards", "s3://bucket/shards"),
+        ("s3//bucket/x.tar", "s3://bucket/x.tar"),
+        ("S3:bucket/x", "s3://bucket/x"),
+        ("https:/host/0.tar", "https://host/0.tar"),
+    ],
+)
+def test_a_url_spelled_wrong_is_no_path(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str, meant: str
+) -> None:
+    for option in ("--input", "--output", "--vocabulary"):
+        asked = {"--input": "shards", "--output": "out", "--vocabulary": "labels.txt", option: given}
+        words = [word for pair in asked.items() for word in pair]
+        assert exit_status(monkeypatch, "label", *words) == 2
+        assert f"a url would be {meant}\n" in capsys.readouterr().err
+
+
+def test_pack_then_label(job: list[str], tmp_path: Path) -> None:
+    (tmp_path / "photos/dogs").mkdir(parents=True)
+    (tmp_path / "photos/dogs/a.jpg").write_bytes(make_jpeg())
+    (tmp_path / "photos/b.heic").write_bytes(b"x")
+    made = runner.invoke(app, ["pack", "photos", "-o", "packed"])
+    assert made.exit_code == 0
+    assert "1 images" in made.stdout
+    assert "1 of them written now" in made.stdout
+    assert "left out: 1 *.heic" in made.stderr
+    again = json.loads(runner.invoke(app, ["pack", "photos", "-o", "packed", "--json"]).stdout)
+    assert (again["shards"], again["written"], again["skipped"]) == (1, 0, {"heic": 1})
+    done = runner.invoke(app, ["label", "packed", "-o", "out", *job[4:], "--json"])
+    assert json.loads(done.stdout)["totals"]["rows"] == 1
+    (row,) = pq.read_table(tmp_path / "out").to_pylist()
+    assert (row["key"], json.loads(row["metadata"])) == ("dogs/a", {"path": "dogs/a.jpg", "folder": "dogs"})
+
+
+def test_an_empty_shard_is_said_to_be_empty_and_is_named_once(job: list[str], tmp_path: Path) -> None:
+    (tmp_path / "shards/001.tar").write_bytes(b"")
+    failed = runner.invoke(app, ["label", *job])
+    assert failed.exit_code == 1
+    line = f"quarantined: {tmp_path}/shards/001.tar: the shard is empty (cut at byte 0); write it again\n"
+    assert line in failed.stdout
+    assert line in runner.invoke(app, ["status", "out"]).stdout
