@@ -16,7 +16,7 @@ from torch import Tensor
 from curator.data import Decoded, Preprocess
 from curator.encoder.batching import Batching
 from curator.encoder.catalog import EMBEDDED
-from curator.encoder.fused import fuse
+from curator.encoder.fused import can_fuse, fuse, rescale_quick_gelu
 from curator.encoder.hardware import DTYPES, choose_device, choose_precision
 from curator.encoder.images import PixelReader
 from curator.encoder.patches import PatchTower
@@ -29,6 +29,8 @@ from curator.kernels.vectors import l2_normalize
 
 if TYPE_CHECKING:
     from curator.encoder.images import ImageLike
+
+_CACHED = 1 << 18  # float32 numbers that a core keeps close
 
 
 class Encoder:
@@ -95,11 +97,14 @@ class Encoder:
         digest = digest_of(config, model.state_dict())
         # The factor and the bias stay in float32: a scale of 100 would be off by up to 0.25 in bfloat16.
         scale_and_bias = {key: value.detach() for key, value in model.named_parameters() if key.startswith("logit_")}
+        fused = where.type == "cpu" and dtype == torch.bfloat16 and not compile and can_fuse()
+        if fused:
+            rescale_quick_gelu(model)
         model.to(device=where, dtype=dtype)
         for key, value in scale_and_bias.items():
             setattr(model, key, torch.nn.Parameter(value.float().to(where), requires_grad=False))
-        if where.type == "cpu" and dtype == torch.bfloat16 and not compile:
-            fuse(model.visual)
+        if fused:
+            fuse(model)
         shown = f"{name}:{pretrained}" if pretrained else name
         return cls(shown, model, tokenizer, digest=digest, dim=source.config["embed_dim"], compile=compile)
 
@@ -206,8 +211,16 @@ class Encoder:
 
     def _normalized(self, pixels: Tensor) -> Tensor:
         # The order of operations is that of ToTensor and Normalize, so that float32 is equal to them bit for bit.
-        x = pixels.to(self.device, non_blocking=True).float().div_(255)
-        return x.sub_(self._mean).div_(self._std).to(self._dtype)
+        pixels = pixels.to(self.device, non_blocking=True)
+        if self.device.type != "cpu":
+            return pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
+        # A few images at a time stay in a core's cache from one step to the next: three times as fast.
+        normalized = torch.empty(pixels.shape, dtype=self._dtype)
+        few = max(1, _CACHED // pixels[0].numel())
+        for start in range(0, len(pixels), few):
+            some = pixels[start : start + few].float().div_(255)
+            normalized[start : start + few] = some.sub_(self._mean).div_(self._std)
+        return normalized
 
     def _unit(self, batches: Batching, inputs: Tensor) -> Tensor:
         if not len(inputs):

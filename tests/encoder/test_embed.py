@@ -12,6 +12,7 @@ from torch import Tensor
 
 from curator.data import Decoded, Preprocess
 from curator.encoder import Encoder
+from curator.encoder import texts as texts_module
 from curator.encoder.catalog import EMBEDDED_DIRECTORY
 from curator.errors import SampleError
 from curator.kernels.vectors import l2_normalize
@@ -123,7 +124,7 @@ def test_nothing_in_nothing_out(encoder: Encoder) -> None:
 )
 @pytest.mark.parametrize("custom", [False, True])
 def test_texts_equal_open_clip_in_order_and_with_repetitions(
-    tmp_path: Path, text: dict[str, object], custom: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: dict[str, object], custom: bool
 ) -> None:
     name = f"local-dir:{save_tiny(tmp_path, text=text, custom_text=custom)}"
     model = open_clip.create_model(name).eval()
@@ -133,6 +134,8 @@ def test_texts_equal_open_clip_in_order_and_with_repetitions(
     encoder = Encoder.open(name, device="cpu", precision="float32")
     for batch_size in (1, 3, 256):
         assert torch.allclose(encoder.embed_text(texts, batch_size=batch_size), expected, atol=1e-5)
+    monkeypatch.setattr(texts_module, "_TOKENS", 24)  # the two long ones, then the short ones in pieces
+    assert torch.allclose(encoder.embed_text(texts), expected, atol=1e-5)
 
 
 def test_equal_texts_are_encoded_once(encoder: Encoder) -> None:

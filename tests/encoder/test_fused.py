@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from curator.encoder import Encoder, fused
-from curator.encoder.fused import fuse
+from curator.encoder.fused import fuse, rescale_quick_gelu
 from tests.encoder.tiny import save_tiny
 
-pytestmark = pytest.mark.skipif(not fused._products_with_gelu(), reason="this CPU or torch has no bfloat16 products")
+pytestmark = pytest.mark.skipif(not fused.can_fuse(), reason="this CPU or torch has no bfloat16 products")
 
 
 def vit(image_size: int = 32, **options: Any) -> torch.nn.Module:
@@ -41,9 +41,11 @@ def test_a_fused_vit_is_as_close_to_float32_as_a_plain_one(image_size: int, acti
     pixels = torch.randn(5, 3, image_size, image_size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = functional.normalize(tower(pixels), dim=-1)
-        plain = tower.bfloat16()
-        faster = copy.deepcopy(plain)
-        assert fuse(faster) == (7 if activation is torch.nn.GELU else 4)
+        faster = copy.deepcopy(tower)
+        assert rescale_quick_gelu(faster) == (0 if activation is torch.nn.GELU else 3)
+        assert torch.allclose(functional.normalize(faster(pixels), dim=-1), expected, atol=1e-5)
+        plain, faster = tower.bfloat16(), faster.bfloat16()
+        assert fuse(faster) == 7
         assert fuse(faster) == 0
         before, after = cosines(plain, pixels, expected), cosines(faster, pixels, expected)
     assert float(after.min()) > 1 - 2 * (1 - float(before.min()))
@@ -68,14 +70,52 @@ def test_timms_feed_forward_layers_are_known_and_other_convolutions_are_left() -
     expected = mlp(tokens)
     assert fuse(mlp) == 1
     assert torch.allclose(mlp(tokens), expected, atol=0.02, rtol=0.02)
+    attention = torch.nn.Module()
+    attention.of_timm = timm.layers.Attention(16, num_heads=2).eval().requires_grad_(False).bfloat16()
+    expected = attention.of_timm(tokens)
+    assert fuse(attention) == 2
+    assert torch.allclose(attention.of_timm(tokens), expected, atol=0.02, rtol=0.02)
     for kernel, stride in ((7, 4), (1, 1)):
         stem = torch.nn.Module()
         stem.conv1 = torch.nn.Conv2d(3, 8, kernel, stride=stride)
         assert fuse(stem) == 0
 
 
-def test_an_encoder_in_bfloat16_is_fused_and_can_still_read_patches(tmp_path: Any) -> None:
-    name = f"local-dir:{save_tiny(tmp_path)}"
+def test_blocks_that_scale_their_residuals_or_attend_elsewhere_keep_that() -> None:
+    block = open_clip.transformer.ResidualAttentionBlock
+    tokens = torch.randn(2, 5, 64, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(5))
+    others = torch.randn(2, 7, 64, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(6))
+    for options, given, parts in (({"ls_init_value": 0.5}, {}, 2), ({"is_cross_attention": True}, {"k_x": others}, 1)):
+        holder = torch.nn.Module()
+        holder.block = block(64, 2, **options).eval().requires_grad_(False).bfloat16()
+        expected = holder.block(tokens, **given, **({"v_x": given["k_x"]} if given else {}))
+        assert fuse(holder) == parts
+        assert type(holder.block) is block
+        result = holder.block(tokens, **given, **({"v_x": given["k_x"]} if given else {}))
+        assert torch.allclose(result, expected, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("quick_gelu", [False, True])
+@pytest.mark.parametrize("text", [{}, {"embed_cls": True}], ids=["clip", "coca"])
+def test_texts_in_bfloat16_are_fused_and_close_to_float32(
+    tmp_path: Any, quick_gelu: bool, text: dict[str, Any]
+) -> None:
+    name = f"local-dir:{save_tiny(tmp_path, custom_text=bool(text), text=text, quick_gelu=quick_gelu)}"
+    exact = Encoder.open(name, precision="float32", device="cpu")
+    rounded = Encoder.open(name, precision="bfloat16", device="cpu")
+    texts = [
+        "cat",
+        "a photo of a large red dog",
+        "",
+        *(f"a {word} of {number} birds" for number, word in enumerate("abc")),
+    ]
+    assert rounded.digest == exact.digest
+    assert float((rounded.embed_text(texts) * exact.embed_text(texts)).sum(dim=1).min()) > 0.999
+
+
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_an_encoder_in_bfloat16_is_fused_and_can_still_read_patches(tmp_path: Any, quick_gelu: bool) -> None:
+    name = f"local-dir:{save_tiny(tmp_path, quick_gelu=quick_gelu)}"
     pixels = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
     exact = Encoder.open(name, precision="float32", device="cpu")
     rounded = Encoder.open(name, precision="bfloat16", device="cpu")

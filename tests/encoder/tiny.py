@@ -29,6 +29,7 @@ def save_tiny(
     seed: int = 0,
     siglip: bool = False,
     custom_text: bool = False,
+    quick_gelu: bool = False,
     text: dict[str, Any] | None = None,
     **preprocess: Any,
 ) -> Path:
@@ -41,6 +42,8 @@ def save_tiny(
         config |= {"init_logit_bias": -10.0, "init_logit_scale": 2.302585}
     if custom_text:
         config["custom_text"] = True
+    if quick_gelu:
+        config["quick_gelu"] = True
     directory.mkdir(parents=True, exist_ok=True)
     stored = {"model_cfg": config, "preprocess_cfg": {**PREPROCESS, **preprocess}}
     (directory / "open_clip_config.json").write_text(json.dumps(stored))
