@@ -52,6 +52,7 @@ class RunDisplay:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._told_at = time.monotonic()
+        self._told_end = False
 
     def __enter__(self) -> RunDisplay:
         if self._console.is_terminal:
@@ -83,7 +84,10 @@ class RunDisplay:
             detail += f", mostly {starved_by(progress.totals.seconds)}"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, total=progress.shards, completed=progress.settled, detail=detail)
+        elif self._told_end:
+            return
         elif time.monotonic() - self._told_at >= PLAIN_EVERY_S or progress.settled == progress.shards:
+            self._told_end = progress.settled == progress.shards
             self._told_at = time.monotonic()
             left_s = (
                 progress.working_s / progress.settled * (progress.shards - progress.settled) if progress.settled else 0

@@ -42,9 +42,11 @@ def status(
         typer.echo(json.dumps(found.to_dict(), indent=1))
         return
     totals = found.totals
+    of = f" of {found.summary['shards']['manifest']}" if found.summary is not None else ""
     console.print(
-        f"{totals['shards']} shards done, {totals['rows']} rows, {totals['rejected']} rejected", highlight=False
-    )
+        f"{found.state}: {totals['shards']}{of} shards done, {totals['rows']} rows, {totals['rejected']} rejected",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
     if totals["reasons"]:
         console.print(counts_table("Rejects by reason", "reason", totals["reasons"]))
     console.print(seconds_table(totals["seconds"]))

@@ -12,6 +12,7 @@ from curator.config import Config, load_config
 from curator.engine.ledger import Ledger
 from curator.engine.progress import Progress, Summary, Totals
 from curator.engine.run import ignore_progress, label
+from curator.engine.wait import standing
 from curator.errors import ConfigError
 from curator.storage import Storage
 from curator.storage.urls import absolute
@@ -21,9 +22,10 @@ from curator.tables.verify import verify_part
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where an output stands, from its ledger alone."""
+    """Where an output stands, from its ledger alone. ``state`` says whether a run is at work, or how it ended."""
 
     output: str
+    state: str
     run: dict[str, Any]
     totals: dict[str, Any]
     quarantined: Sequence[dict[str, Any]]
@@ -32,6 +34,7 @@ class Status:
     def to_dict(self) -> dict[str, Any]:
         return {
             "output": self.output,
+            "state": self.state,
             "run": self.run,
             "totals": self.totals,
             "quarantined": list(self.quarantined),
@@ -54,7 +57,8 @@ def read_status(output: str, storage: Storage) -> Status:
     totals = Totals()
     for receipt in ledger.receipts():
         totals.add(receipt)
-    return Status(output, run, totals.to_dict(), tuple(ledger.quarantined().values()), ledger.summary())
+    state, letters = standing(output, storage), tuple(ledger.quarantined().values())
+    return Status(output, state, run, totals.to_dict(), letters, ledger.summary())
 
 
 def verify_output(output: str, storage: Storage) -> Iterator[tuple[str, list[str]]]:

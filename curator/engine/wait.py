@@ -67,6 +67,17 @@ def wait_for_run(
         sleep(min(poll_s, max(0.0, began + timeout_s - now)))
 
 
+def standing(output: str, storage: Storage) -> str:
+    """In a few words, whether a run is at work on an output, or how the last one ended."""
+    ledger = Ledger(storage, output)
+    holder, summary = holder_of(storage, ledger.root), ledger.summary()
+    if holder is not None and holder.alive:
+        return f"{_named(holder)} is at work"
+    if summary is not None:
+        return f"{summary['status']}, ended {summary['ended']}"
+    return "interrupted: no run is at work, and the last one left no summary; run the same command again to resume"
+
+
 def _named(holder: Holder) -> str:
     run = "the run" if holder.run_id is None else f"run {holder.run_id}"
     return f"{run} (host {holder.host}, pid {holder.pid})"

@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from curator.cli import app, main
+from curator.engine.lock import RunLock
+from curator.storage import open_storage
 from tests.builders import make_jpeg, make_samples, write_tar
 
 runner = CliRunner()
@@ -248,6 +250,30 @@ def test_pack_then_label(job: list[str], tmp_path: Path) -> None:
     assert json.loads(done.stdout)["totals"]["rows"] == 1
     (row,) = pq.read_table(tmp_path / "out").to_pylist()
     assert (row["key"], json.loads(row["metadata"])) == ("dogs/a", {"path": "dogs/a.jpg", "folder": "dogs"})
+
+
+def test_status_says_whether_a_run_is_at_work_and_how_the_last_one_ended(job: list[str], tmp_path: Path) -> None:
+    def first_line() -> str:
+        return runner.invoke(app, ["status", "out"]).stdout.splitlines()[0]
+
+    runner.invoke(app, ["label", *job])
+    assert re.fullmatch(r"complete, ended 20\S+: 2 of 2 shards done, 12 rows, 0 rejected", first_line())
+    summary = tmp_path / "out/_ledger/summary.json"
+    summary.unlink()
+    assert first_line().startswith("interrupted: no run is at work, and the last one left no summary; run the same")
+    with RunLock(open_storage(), "out/_ledger", ttl_s=60):
+        assert re.match(r"the run \(host .*, pid \d+\) is at work: 2 shards done", first_line())
+        assert "is at work" in json.loads(runner.invoke(app, ["status", "out", "--json"]).stdout)["state"]
+
+
+def test_a_run_without_labels_says_so(job: list[str]) -> None:
+    note = "no labels are asked for"
+    assert note in runner.invoke(app, ["label", *job]).stderr
+    assert note not in runner.invoke(app, ["label", *job, "-o", "two", "--score", "image_shape"]).stderr
+
+
+def test_the_end_is_told_once(job: list[str]) -> None:
+    assert runner.invoke(app, ["label", *job]).stderr.count("2/2 shards") == 1
 
 
 def test_an_empty_shard_is_said_to_be_empty_and_is_named_once(job: list[str], tmp_path: Path) -> None:
