@@ -143,15 +143,16 @@ def _side_by_side(
 def _ablation(
     run: str, storage: Any, truth: str, vocabulary: str, templates: str, descriptions: str, samples: int, seed: int
 ) -> list[dict[str, Any]]:
+    from curator.engine.compose import run_encoder
     from curator.evaluation.compare import ablation, compare
-    from curator.evaluation.predictions import encoder_of, labelled_sample
+    from curator.evaluation.predictions import labelled_sample
     from curator.evaluation.truth import read_truth
     from curator.labels.heads import LabelSetSpec
     from curator.labels.templates import template_set
     from curator.labels.vocabulary import Vocabulary
 
     sample = labelled_sample(run, storage, read_truth(truth), limit=10_000, seed=seed)
-    config, encoder = encoder_of(run, storage, sample)
+    config, encoder = run_encoder(run, storage)
     spec = LabelSetSpec("labels", Vocabulary.load(vocabulary), template_set(templates))
     return compare(
         ablation(spec, descriptions), sample, encoder,

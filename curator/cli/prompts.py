@@ -37,8 +37,8 @@ def weigh(
 ) -> None:
     """Weigh prompt templates on a run's stored embeddings, without labels (ZPE), for the head zpe."""
     from curator.console import rows_table
-    from curator.engine.prompts import weigh_run
     from curator.errors import ConfigError
+    from curator.evaluation.fitting import weigh_run
 
     if combine not in ("softmax", "scores", "equal"):
         raise ConfigError(f"--combine {combine}: use softmax, scores or equal")

@@ -11,9 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curator.config import Config
-from curator.engine.compose import open_encoder
-from curator.engine.maintain import read_status
+from curator.engine.compose import run_encoder
 from curator.errors import ConfigError
 from curator.evaluation.label_columns import chosen, free_label_sets
 from curator.free.merging import Concept, merge_near, merge_synonyms, variants
@@ -41,7 +39,7 @@ def vocabulary_from_free(
     if synonyms:
         concepts = merge_synonyms(concepts)
     if cosine is not None and concepts:
-        encoder = open_encoder(Config.model_validate(read_status(run, storage).run["settings"]))
+        _, encoder = run_encoder(run, storage)
         concepts = merge_near(concepts, encoder.embed_text([concept.name for concept in concepts]), cosine)
     kept = [concept for concept in concepts if concept.count >= min_count]
     if not kept:

@@ -12,6 +12,7 @@ from curator.config import Config, digest_of, load_config
 from curator.engine.annotations import Annotations, open_annotations, read_annotations
 from curator.engine.compose_decoding import open_decoding
 from curator.engine.encoders import open_further
+from curator.engine.ledger import Ledger
 from curator.errors import ConfigError, CuratorError
 from curator.storage import Router, Storage, StorageOptions, open_storage
 from curator.tables.schema import SCHEMA_VERSION
@@ -121,6 +122,16 @@ def reopened(config: Config, run: Mapping[str, Any], output: str) -> Encoder:
             f"and {encoder.name} has {encoder.digest}; name the encoder of that run"
         )
     return encoder
+
+
+def run_encoder(output: str, storage: Storage) -> tuple[Config, Encoder]:
+    """The settings of the run at ``output`` and its encoder, opened again for texts to meet its embeddings.
+
+    ConfigError where no run has begun there, or where the encoder's weights are others by now.
+    """
+    run = Ledger(storage, output).begun()
+    config = Config.model_validate(run["settings"])
+    return config, reopened(config, run, output)
 
 
 def with_recorded_encoder(config: Config, recorded: Mapping[str, Any], precision: str) -> Config:

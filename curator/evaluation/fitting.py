@@ -1,4 +1,4 @@
-"""Brings a labelled sample of a run together with a vocabulary and the run's encoder, for what is fitted on it.
+"""Brings a sample of a run together with a vocabulary and the run's encoder, for what is fitted on it.
 
 Knows which pieces go together; no formula.
 """
@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from curator.engine.compose import run_encoder
+from curator.engine.ledger import Ledger
 from curator.errors import ConfigError
 from curator.evaluation.calibrate import area_of, codes_of, fit_temperature, sweep_groups, tag_thresholds
-from curator.evaluation.predictions import Sample, encoder_of, labelled_sample
+from curator.evaluation.predictions import Sample, labelled_sample
 from curator.evaluation.prompt_search import Found, asking, search
 from curator.evaluation.truth import read_truth
 from curator.kernels.names import plain
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from curator.encoder import Encoder
+    from curator.labels.weighing import Combine
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def open_labelled(
     rows = [row for row, own in enumerate(codes) if len(set(own)) == 1]
     if not rows:
         raise ConfigError(f"{output}: no row has exactly one true label of {vocabulary}")
-    config, encoder = encoder_of(output, storage, sample)
+    config, encoder = run_encoder(output, storage)
     images, target = torch.from_numpy(sample.vectors[rows]), torch.tensor([codes[row][0] for row in rows])
     return Labelled(images, target, labels, encoder, config.encoder.cache_dir)
 
@@ -120,9 +123,50 @@ def _unlabelled(
 
     vectors = sample_vectors(output, storage, sample, seed=seed)
     labels = Vocabulary.load(vocabulary)
-    config, encoder = encoder_of(output, storage, Sample(vectors, [], [], []))
+    config, encoder = run_encoder(output, storage)
     bank = build_bank(labels, template_set(templates), encoder, cache_dir=config.encoder.cache_dir).vectors
     return labels, torch.from_numpy(vectors), bank, encoder
+
+
+def weigh_run(
+    output: str,
+    storage: Storage,
+    *,
+    vocabulary: str,
+    templates: str,
+    reference: str | None = None,
+    sample: int = 10_000,
+    combine: Combine = "softmax",
+    select: float | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The weights file for ``templates`` on ``output``, a run whose encoder is opened again for the texts.
+
+    ``reference`` is the output of a run of the same encoder over generic images; without one the corpus's own mean is
+    the whole of the bias correction. Raises ConfigError.
+    """
+    import torch
+
+    from curator.labels.weighing import weigh_templates
+    from curator.tables.sample import sample_vectors
+
+    labels, prompts = Vocabulary.load(vocabulary), template_set(templates)
+    images = sample_vectors(output, storage, sample, seed=seed)
+    generic = None if reference is None else sample_vectors(reference, storage, sample, seed=seed)
+    config, encoder = run_encoder(output, storage)
+    if reference is not None and Ledger(storage, reference).begun()["digests"]["encoder_digest"] != encoder.digest:
+        raise ConfigError(f"{reference}: was made by another encoder than {output}; its mean says nothing here")
+    return weigh_templates(
+        torch.from_numpy(images),
+        labels,
+        prompts,
+        encoder,
+        scale=encoder.logit_scale,
+        reference=None if generic is None else torch.from_numpy(generic),
+        combine=combine,
+        select=select,
+        cache_dir=config.encoder.cache_dir,
+    )
 
 
 def search_prompts(

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.engine.compose import run_encoder
 from curator.errors import ConfigError
-from curator.evaluation.predictions import Predictions, encoder_of
+from curator.evaluation.predictions import Predictions
 from curator.kernels.naming_metrics import cluster_accuracy, words_in_common
 from curator.storage import Storage
 
@@ -72,7 +73,7 @@ def open_naming(source: str, output: str, storage: Storage) -> Naming:
     if source == "none":
         return Naming("none", None)
     if source == "encoder":
-        _, encoder = encoder_of(output, storage)
+        _, encoder = run_encoder(output, storage)
         return Naming(f"the text tower of {encoder.name}", lambda texts: encoder.embed_text(texts).cpu().numpy())
     module, colon, name = source.partition(":")
     try:

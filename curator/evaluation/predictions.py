@@ -13,9 +13,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curator.config import Config
-from curator.engine.compose import reopened
-from curator.engine.ledger import Ledger
 from curator.errors import ConfigError
 from curator.evaluation.label_columns import chosen, label_sets
 from curator.evaluation.truth import Truth
@@ -26,7 +23,6 @@ from curator.tables.schema import EMBEDDING, STATUS_OK
 
 if TYPE_CHECKING:
     from curator.data import Labels
-    from curator.encoder import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,15 +220,3 @@ class _Gathered:
             foreign=np.asarray(self._foreign, np.float32) if self._foreign else None,
             left_out=self.left_out,
         )
-
-
-def encoder_of(output: str, storage: Storage, sample: Sample | None = None) -> tuple[Config, Encoder]:
-    """The settings of a run and its encoder, opened again for texts. ConfigError where its vectors are of another."""
-    run = Ledger(storage, output).begun()
-    config = Config.model_validate(run["settings"])
-    encoder = reopened(config, run, output)
-    if sample is not None and encoder.dim != sample.vectors.shape[1]:
-        raise ConfigError(
-            f"{output}: holds vectors of {sample.vectors.shape[1]} numbers; {encoder.name} gives {encoder.dim}"
-        )
-    return config, encoder

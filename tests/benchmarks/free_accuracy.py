@@ -26,8 +26,9 @@ import torch
 from curator.annotators import Annotator, AnnotatorSpec, Means, TextVectors
 from curator.captions import CaptionBank
 from curator.data import Embeddings, Labels
+from curator.engine.compose import run_encoder
 from curator.errors import CuratorError
-from curator.evaluation.predictions import Sample, encoder_of, labelled_sample
+from curator.evaluation.predictions import Sample, labelled_sample
 from curator.evaluation.truth import read_truth
 from curator.free import METHODS
 from curator.free.merging import folded
@@ -144,7 +145,7 @@ def main() -> None:
     extra: dict[str, Any] = json.loads(arguments.options.read_text()) if arguments.options else {}
     storage = open_storage()
     sample = labelled_sample(arguments.run, storage, read_truth(arguments.truth), limit=arguments.limit)
-    _, encoder = encoder_of(arguments.run, storage, sample)
+    _, encoder = run_encoder(arguments.run, storage)
     torch.set_num_threads(arguments.threads)  # opening the encoder has set as many as the run had
     rows: list[dict[str, Any]] = []
     for name, (method, options) in DEFAULTS.items():

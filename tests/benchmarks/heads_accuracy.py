@@ -21,11 +21,12 @@ from typing import Any
 import torch
 
 from curator.data import Embeddings
+from curator.engine.compose import run_encoder
 from curator.errors import CuratorError
 from curator.evaluation.compare import predict
 from curator.evaluation.measure import evaluate
 from curator.evaluation.page import interval
-from curator.evaluation.predictions import encoder_of, labelled_sample
+from curator.evaluation.predictions import labelled_sample
 from curator.evaluation.truth import read_truth
 from curator.kernels.names import plain
 from curator.labels.heads import HEADS, LabelSetSpec, prepare_heads, read_spec
@@ -72,7 +73,7 @@ def main() -> None:
 
     storage = open_storage()
     sample = labelled_sample(arguments.run, storage, in_vocabulary, limit=arguments.limit)
-    config, encoder = encoder_of(arguments.run, storage, sample)
+    config, encoder = run_encoder(arguments.run, storage)
     specs = {"plain": LabelSetSpec("labels", vocabulary, template_set("photo"))}
     for name in HEADS:
         specs[name] = LabelSetSpec("labels", vocabulary, templates, head=name, options=options.get(name, {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,22 @@ def test_weights_are_made_from_a_run_and_used_by_the_next(run: Config, tmp_path:
     assert sum(weights["weights"].values()) == pytest.approx(1.0, abs=1e-5)
     again = CliRunner().invoke(app, [*command, "--combine", "mean"])
     assert isinstance(again.exception, ConfigError)
+
+
+def test_embeddings_of_another_encoder_are_refused(run: Config, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run.output.url, other)
+    record = json.loads((other / "_ledger" / "run.json").read_text())
+    record["digests"]["encoder_digest"] = "0" * 64
+    (other / "_ledger" / "run.json").write_text(json.dumps(record))
+    given = ["--vocabulary", run.labels[0].vocabulary, "--templates", "simple", "--out", str(tmp_path / "weights.json")]
+    for outputs, message in (
+        ((str(other),), "its embeddings were made by an encoder with the digest 000"),
+        ((run.output.url, "--reference", str(other)), "was made by another encoder"),
+    ):
+        refused = CliRunner().invoke(app, ["prompts", "weigh", *outputs, *given])
+        assert isinstance(refused.exception, ConfigError)
+        assert message in str(refused.exception)
 
 
 def test_every_head_runs_in_one_job(run: Config, tmp_path: Path) -> None:
