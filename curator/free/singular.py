@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,30 @@ _LOCK = threading.Lock()
 
 @lru_cache(maxsize=1)
 def _engine() -> inflect.engine:
-    import inflect
+    with _unchecked():
+        import inflect
 
     return inflect.engine()
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """What is imported meanwhile is not rewritten by typeguard.
+
+    inflect has typeguard check the arguments of all its functions: the rewriting costs nearly two seconds of a core at
+    import, in every worker, and the checks make each call three times as slow. What is passed here is text.
+    """
+    try:
+        import typeguard
+    except ImportError:  # inflect before 7.2 did without
+        yield
+        return
+    checked = typeguard.typechecked
+    typeguard.typechecked = lambda target: target  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        typeguard.typechecked = checked
 
 
 @lru_cache(maxsize=1 << 16)
