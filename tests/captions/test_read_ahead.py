@@ -73,15 +73,16 @@ def test_this_machine_says_what_is_free() -> None:
 def test_opening_a_bank_asks_for_what_a_search_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, int, int]], bfloat16: bool
 ) -> None:
-    started = []
+    def read_now(paths: list[Path]) -> None:
+        thread = read_ahead(paths)
+        assert thread is not None
+        thread.join()
+
     monkeypatch.setattr(search, "_SMALL_NUMBERS", 10)
     monkeypatch.setattr(search, "multiplies_bfloat16", lambda: bfloat16)
-    monkeypatch.setattr("curator.captions.bank.read_ahead", lambda paths: started.append(read_ahead(paths)))
+    monkeypatch.setattr("curator.captions.bank.read_ahead", read_now)
     facts = write_bank(open_storage(), str(tmp_path / "bank"), units(3000, 8))
     CaptionBank.open(str(tmp_path / "bank"), open_storage(), tmp_path / "cache").search(units(1, 8), 1)
     CaptionBank.open(str(tmp_path / "bank"), open_storage(), tmp_path / "cache")
-    for thread in started:
-        assert thread is not None
-        thread.join()
     own = [facts.texts.name, facts.vectors.name]
     assert [name for name, _, _ in asked] == [*own, *(["bfloat16.npy"] if bfloat16 else []), *own]

@@ -60,10 +60,10 @@ def main() -> None:
     while len(pool.pids) < 1:
         time.sleep(0.01)
     stranger = os.fork() if "fork" in sys.argv else 0
-    if stranger or "fork" not in sys.argv:
-        sys.stdout.write(f"{pool.nursery_pid} {' '.join(map(str, pool.pids))} {stranger}\n")
-        sys.stdout.flush()
     try:
+        if stranger or "fork" not in sys.argv:
+            sys.stdout.write(f"{pool.nursery_pid} {' '.join(map(str, pool.pids))} {stranger}\n")
+            sys.stdout.flush()
         time.sleep(3600)
     except KeyboardInterrupt:
         pool.close()
