@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import shutil
 import sys
 import tempfile
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from curator.bench.fidelity import Fidelity, compare_modes
+from curator.bench.memory import PeakMemory
 from curator.bench.stages import (
     StageRate,
     decode_all,
@@ -32,6 +33,7 @@ from curator.config import Config
 from curator.encoder import Encoder
 from curator.engine.annotations import open_annotations
 from curator.engine.compose import lanes_of, open_encoder, plan_worker, storage_of
+from curator.engine.compose_decoding import decoder_of, open_decoding
 from curator.engine.encoders import Opened, open_further
 from curator.engine.fleet import WorkerReady
 from curator.engine.progress import Progress
@@ -45,7 +47,10 @@ from curator.tables.schema import build_schema
 
 @dataclass(frozen=True, slots=True)
 class PipelineRate:
-    """The whole job: rows a second once the worker was ready, seconds until then and until the first shard was done."""
+    """The whole job: rows a second once the worker was ready, seconds until then and until the first shard was done.
+
+    ``peak_rss_bytes`` is of the process and its decode processes together.
+    """
 
     rows: int
     rows_per_s: float
@@ -75,8 +80,9 @@ class BenchReport:
 def roofline(stages: Sequence[StageRate], cores: int) -> float:
     """Images a second that the stage rates allow with ``cores`` cores.
 
-    Stages that run on cores share them, so their core seconds add up; a device works beside them, so the slower of the
-    two sides decides. (The roofline model of Williams, Waterman and Patterson 2009, with stages in place of kernels.)
+    Stages that run on cores share them, so their core seconds add up: CPU seconds of each alone, which nothing waits
+    in. A device works beside them, so the slower of the two sides decides. (The roofline model of Williams, Waterman
+    and Patterson 2009, with stages in place of kernels.)
     """
     busy = sum(rate.core_s for rate in _alone(stages))
     device = [rate.per_s for rate in stages if rate.cores == 0]
@@ -84,8 +90,8 @@ def roofline(stages: Sequence[StageRate], cores: int) -> float:
 
 
 def _alone(stages: Sequence[StageRate]) -> list[StageRate]:
-    """One rate for each stage: of decode the one with all its threads, since that is how the pipeline runs it."""
-    return list({rate.stage.split(" ")[0]: rate for rate in stages}.values())
+    """One rate for each stage: of decode that of one core alone."""
+    return [rate for rate in stages if rate.stage != "decode together"]
 
 
 def run_bench(
@@ -130,7 +136,7 @@ def run_bench(
         roofline_per_s=ceiling,
         pipeline=pipeline,
         ratio=pipeline.rows_per_s / ceiling,
-        starved_by=slowest.stage.split(" ")[0],
+        starved_by=slowest.stage,
         fidelity=fidelity,
     )
 
@@ -139,10 +145,10 @@ def _stages(
     config: Config, encoder: Encoder, heads: Sequence[Opened], samples: Any, shards: Any, limit_s: float, cores: int
 ) -> tuple[list[StageRate], float]:
     storage = storage_of(config)
-    decode = Decoder(encoder.preprocess, mode=config.decode.mode, max_pixels=config.decode.max_pixels)
+    decode = decoder_of(config, encoder.preprocess)
     data = images_of(samples)
     read, read_mb_per_s = time_read(shards, storage, limit_s)
-    decoded = time_decode(data, decode, config.decode.threads or cores)
+    decoded = _decode(config, encoder, decode, data, cores)
     pixels = decode_all(data, decode)
     batch_size = config.encoder.batch_size
     encode = time_encode(encoder, pixels, batch_size, cores, lanes_of(config, encoder, cores))
@@ -161,6 +167,17 @@ def _stages(
     return stages, read_mb_per_s
 
 
+def _decode(config: Config, encoder: Encoder, decode: Decoder, data: Sequence[bytes], cores: int) -> list[StageRate]:
+    """Decoding on a core alone, and as the run does it on this machine (its decode actors would be on others)."""
+    if config.decode.actors:
+        return time_decode(data, decode, None)
+    pool = open_decoding(config, encoder.preprocess, cores)()
+    try:
+        return time_decode(data, decode, pool if pool.slots > 1 else None)
+    finally:
+        pool.close()
+
+
 def _pipeline(config: Config) -> PipelineRate:
     """The main job into a directory of its own, timed from the first worker's readiness."""
     ready: list[float] = []
@@ -173,6 +190,7 @@ def _pipeline(config: Config) -> PipelineRate:
         elif progress.totals.shards and not first:
             first.append(time.monotonic())
 
+    memory = PeakMemory(os.getpid())
     folder = tempfile.mkdtemp(prefix="curator-bench-")
     try:
         tree = config.model_dump()
@@ -184,12 +202,11 @@ def _pipeline(config: Config) -> PipelineRate:
     if not ready or not first:
         raise ConfigError(f"the job did not label a shard: {summary.message}")
     rows = summary.this_run["rows"]
-    scale = 1 if sys.platform == "darwin" else 1024
     return PipelineRate(
         rows=rows,
         rows_per_s=rows / (ended - ready[0]),
         startup_s=ready[0] - started,
         first_shard_s=first[0] - started,
         seconds=summary.this_run["seconds"],
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale,
+        peak_rss_bytes=memory.stop(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 import torch
 
 from curator.data import Decoded, Embeddings, Reject, RowRecord, Rows, Sample, Shard
 from curator.engine.blocks import Block
+from curator.engine.decoding import DecodePool, Job, Outcome, decode_one
 from curator.errors import SampleError
 from curator.shards.reader import read_samples
 from curator.storage import Storage
@@ -32,7 +35,7 @@ _WIDTH, _HEIGHT = 512, 384
 
 @dataclass(frozen=True, slots=True)
 class StageRate:
-    """One stage alone: ``per_s`` units a second with ``cores`` cores busy, and the core time an image takes."""
+    """One stage alone: ``per_s`` units a second with ``cores`` cores busy, and the CPU time an image takes."""
 
     stage: str
     per_s: float
@@ -63,38 +66,42 @@ def images_of(samples: Sequence[Sample]) -> list[bytes]:
 
 def time_read(shards: Sequence[Shard], storage: Storage, limit_s: float) -> tuple[StageRate, float]:
     """Samples a second from storage to members, and MB/s. The second pass counts: the first warms the page cache."""
-    samples, payload, spent = 0, 0, 0.0
+    samples, payload, spent, worked = 0, 0, 0.0, 0.0
     for warm in (True, False):
         samples, payload = 0, 0
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         for shard in shards:
             for sample in _read(shard, storage):
                 samples += 1
                 payload += sum(map(len, sample.fields.values()))
             if time.perf_counter() - started > (limit_s / 2 if warm else limit_s):
                 break
-        spent = time.perf_counter() - started
-    rate = samples / spent
-    return StageRate("read", rate, "samples/s", 1, 1 / rate), payload / spent / 1e6
+        spent, worked = time.perf_counter() - started, time.process_time() - before
+    return StageRate("read", samples / spent, "samples/s", 1, worked / samples), payload / spent / 1e6
 
 
-def time_decode(images: Sequence[bytes], decode: Callable[[bytes], Decoded], threads: int) -> list[StageRate]:
-    """Images a second on one core, and on ``threads`` threads: what the second loses to the first is shared."""
+def time_decode(
+    images: Sequence[bytes], decode: Callable[[bytes], Decoded], pool: DecodePool | None
+) -> list[StageRate]:
+    """Images a second on one core that does nothing else, and of the run's own pool where it decodes several at a time.
 
-    def one(data: bytes) -> Decoded | None:
-        try:
-            return decode(data)
-        except SampleError:
-            return None
-
-    alone_s = _best(lambda: [one(data) for data in images])
-    with ThreadPoolExecutor(threads) as pool:
-        together_s = _best(lambda: list(pool.map(one, images)))
-    rates = [StageRate("decode", len(images) / alone_s, "images/s", 1, alone_s / len(images))]
-    if threads > 1:
-        rate = len(images) / together_s
-        rates.append(StageRate(f"decode x{threads}", rate, "images/s", threads, threads / rate))
+    The first is what decoding costs. What the second loses to as many times the first are waits, and cores that there
+    are not.
+    """
+    alone = _best(lambda: [decode_one(decode, data) for data in images])
+    rates = [_rate("decode", len(images), alone, "images/s", 1)]
+    if pool is not None:
+        together = _best(lambda: _through(pool, images))
+        rates.append(_rate("decode together", len(images), together, "images/s", pool.slots))
     return rates
+
+
+def _through(pool: DecodePool, images: Sequence[bytes]) -> None:
+    ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    for data in images:
+        pool.submit(Job(data, ended.put))
+    for _ in images:
+        ended.get()
 
 
 def decode_all(images: Sequence[bytes], decode: Callable[[bytes], Decoded]) -> torch.Tensor:
@@ -128,9 +135,10 @@ def time_encode(encoder: Encoder, pixels: torch.Tensor, batch_size: int, cores: 
             torch.cuda.synchronize(encoder.device)
 
     with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(max(1, cores // lanes),)) as pool:
-        rate = count / _best(run)
-    on_device = encoder.device.type != "cpu"
-    return StageRate("encode", rate, "images/s", 0 if on_device else cores, 0.0 if on_device else cores / rate)
+        spent = _best(run)
+    if encoder.device.type != "cpu":
+        return StageRate("encode", count / spent.wall_s, "images/s", 0, 0.0)
+    return _rate("encode", count, spent, "images/s", cores)
 
 
 def describe(samples: Sequence[Sample], vectors: torch.Tensor, pixels: torch.Tensor) -> Embeddings:
@@ -155,8 +163,7 @@ def time_label(heads: Sequence[Opened], described: Embeddings, batch_size: int, 
                 for head in heads:
                     head(batch)
 
-    rate = rounds * count / _best(run)
-    return StageRate("label", rate, "images/s", cores, cores / rate)
+    return _rate("label", rounds * count, _best(run), "images/s", cores)
 
 
 def _rows(described: Embeddings, start: int, stop: int) -> Embeddings:
@@ -183,9 +190,9 @@ def time_write(
             writer.write(_shift(rows, portion * len(rows.records)))
         writer.commit()
 
-    rate = portions * len(rows.records) / _best(run)
+    spent = _best(run)
     storage.delete(url)
-    return StageRate("write", rate, "rows/s", 1, 1 / rate)
+    return _rate("write", portions * len(rows.records), spent, "rows/s", 1)
 
 
 def make_rows(heads: Sequence[Opened], described: Embeddings, samples: Sequence[Sample]) -> Rows:
@@ -221,12 +228,28 @@ def _shift(rows: Rows, by: int) -> Rows:
     return replace(rows, records=[replace(record, index=record.index + by) for record in rows.records])
 
 
-def _best(call: Callable[[], object]) -> float:
-    """Median seconds over the repeats, after one that warms up."""
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    wall_s: float
+    cpu_s: float
+
+
+def _rate(stage: str, count: int, spent: _Spent, unit: str, cores: int) -> StageRate:
+    return StageRate(stage, count / spent.wall_s, unit, cores, spent.cpu_s / count)
+
+
+def _best(call: Callable[[], object]) -> _Spent:
+    """Median seconds over the repeats, after one that warms up, and CPU seconds of all threads and children."""
     call()
     spent = []
     for _ in range(REPEATS):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), _cpu_s()
         call()
-        spent.append(time.perf_counter() - started)
-    return statistics.median(spent)
+        spent.append((time.perf_counter() - started, _cpu_s() - before))
+    wall_s, cpu_s = (statistics.median(values) for values in zip(*spent, strict=True))
+    return _Spent(wall_s, cpu_s)
+
+
+def _cpu_s() -> float:
+    children = psutil.Process().children(recursive=True)
+    return time.process_time() + sum(sum(child.cpu_times()[:2]) for child in children)

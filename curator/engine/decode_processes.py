@@ -6,6 +6,7 @@ samples nor how a process comes to be.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import queue
@@ -62,6 +63,10 @@ class DecodeProcesses:
         threading.Thread(target=self._watch, name="curator-decode-clock", daemon=True).start()
 
     @property
+    def slots(self) -> int:
+        return len(self._slots)
+
+    @property
     def under_way(self) -> int:
         return WINDOWS * TOGETHER * len(self._slots)
 
@@ -85,6 +90,8 @@ class DecodeProcesses:
             self._nursery.close()
 
     def _loop(self, slot: _Slot) -> None:
+        with contextlib.suppress(NurseryError):  # so that it is there for the first image, which else is told of it
+            slot.process = self._spawn()
         while not self._closed.is_set():
             try:
                 jobs = self._next(slot)

@@ -44,6 +44,11 @@ class DecodePool(Protocol):
     """Decodes images beside each other. The owner bounds what it submits."""
 
     @property
+    def slots(self) -> int:
+        """How many images are decoded at a time."""
+        ...
+
+    @property
     def under_way(self) -> int:
         """How many images it takes to keep the pool busy."""
         ...
@@ -90,7 +95,7 @@ class DecodeThreads:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self.left_behind = 0
-        self._size = threads
+        self.slots = threads
         for _ in range(threads):
             self._start_thread()
         self._clock = threading.Thread(target=self._watch, name="curator-decode-clock", daemon=True)
@@ -98,14 +103,14 @@ class DecodeThreads:
 
     @property
     def under_way(self) -> int:
-        return 4 * self._size
+        return 4 * self.slots
 
     def submit(self, job: Job) -> None:
         self._jobs.put(job)
 
     def close(self) -> None:
         self._closed.set()
-        for _ in range(self._size):
+        for _ in range(self.slots):
             self._jobs.put(None)
         close = getattr(self._decode, "close", None)  # a decoder on remote actors holds them
         if close is not None:

@@ -28,7 +28,6 @@ same, in an environment of its own that looks into this one:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
@@ -36,7 +35,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -47,6 +45,8 @@ import numpy as np
 import psutil
 import pyarrow.compute
 import pyarrow.dataset
+
+from curator.bench.memory import PeakMemory
 
 HERE = Path(__file__).parent
 CURATOR = "curator-local"
@@ -69,45 +69,6 @@ class Runs:
     @property
     def rate(self) -> float:
         return statistics.median(self.rates)
-
-
-class PeakMemory:
-    """The largest resident memory of a process and all its descendants, in bytes, looked at ``1 / every_s`` times."""
-
-    def __init__(self, pid: int, every_s: float = 0.1) -> None:
-        self.bytes = 0
-        self._root = psutil.Process(pid)
-        self._every_s = every_s
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> int:
-        self._over.set()
-        self._thread.join()
-        return self.bytes
-
-    def kill(self) -> None:
-        for process in self._tree():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-
-    def _watch(self) -> None:
-        while not self._over.wait(self._every_s):
-            self.bytes = max(self.bytes, sum(map(_rss, self._tree())))
-
-    def _tree(self) -> list[psutil.Process]:
-        try:
-            return [self._root, *self._root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
-
-def _rss(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0
 
 
 def run_once(runs: Runs, python: str, job: Mapping[str, Any], folder: Path, limit_s: float) -> None:
