@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from curator.engine.compose import run_encoder
 from curator.errors import ConfigError
-from curator.evaluation.label_columns import chosen, free_label_sets
+from curator.evaluation.label_columns import chosen, free_label_sets, label_columns
 from curator.free.merging import Concept, merge_near, merge_synonyms, variants
+from curator.kernels.candidates import NO_CANDIDATE
 from curator.storage import Storage
 from curator.tables.readers import scan
 
@@ -31,11 +32,15 @@ def vocabulary_from_free(
 ) -> list[Concept]:
     """The concepts among the ``ranks`` best labels of every row, the most frequent first.
 
-    What occurs in fewer than ``min_count`` labels after merging is dropped. ``cosine`` also merges by the text vectors
-    of the run's encoder. ConfigError where the run has no such labels, or none is frequent enough.
+    What occurs in fewer than ``min_count`` labels after merging is dropped, and so is the word that CaSED gives where
+    it found none. ``cosine`` also merges by the text vectors of the run's encoder. ConfigError where the run has no
+    such labels, or none is frequent enough.
     """
     chosen_set = chosen(run, storage, label_set, free_label_sets(run, storage), "free labels")
-    concepts = variants(count_labels(run, storage, chosen_set, ranks))
+    counts = count_labels(run, storage, chosen_set, ranks)
+    if label_columns(run, storage)[chosen_set] == "free.cased":
+        counts.pop(NO_CANDIDATE, None)
+    concepts = variants(counts)
     if synonyms:
         concepts = merge_synonyms(concepts)
     if cosine is not None and concepts:

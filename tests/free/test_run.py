@@ -120,6 +120,24 @@ def test_a_relabelled_run_still_knows_what_made_what_it_kept(source: Config, tmp
     assert names <= set(LABELS)
 
 
+def test_a_word_that_stands_for_none_is_no_label_of_a_vocabulary(
+    source: Config, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    encoder = open_encoder(f"local-dir:{tiny_encoder_dir}")
+    texts = ["of the", "dogs"]
+    write_bank(open_storage(), str(tmp_path / "bank"), units(2, encoder.dim), texts, encoder_digest=encoder.digest)
+    config = jobs.relabel_config(source, tmp_path / "out")
+    free = {"name": "free", "method": "cased", "options": {"bank": str(tmp_path / "bank"), "captions": 1}}
+    values = {**config.model_dump(exclude_unset=True), "labels": [], "free": [free]}
+    assert jobs.run(Config.model_validate(values)).status == "complete"
+    found = {row[0]["label"] for row in jobs.table(tmp_path / "out")["free"].to_pylist() if row}
+    assert found == {"object", "dog"}
+    curator(
+        "vocab", "from-free", tmp_path / "out", "--label-set", "free", "--out", tmp_path / "v.json", "--min-count", 1
+    )
+    assert json.loads((tmp_path / "v.json").read_text())["labels"] == [{"name": "dog"}]
+
+
 def test_a_bank_that_changed_since_a_run_began_is_named_with_both_digests(
     source: Config, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
