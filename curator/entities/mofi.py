@@ -20,9 +20,9 @@ from curator.data import ColumnSpec, ColumnValues, Embeddings, EntityTag
 from curator.entities.gazetteer import Gazetteer
 from curator.entities.linking import gazetteer_digest, open_gazetteer
 from curator.entities.matching import Matcher
-from curator.entities.ner import open_ner
+from curator.entities.ner import LABELS, open_ner
 from curator.entities.vectors import EntityVectors
-from curator.options import choice, fault, flag, number, text, whole
+from curator.options import choice, fault, flag, number, text, texts, whole
 from curator.storage.base import Storage
 
 _THRESHOLDS = Path(__file__).with_name("thresholds.json")
@@ -52,7 +52,7 @@ class MofiAnnotator(Annotator):
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
         {
             "gazetteer", "threshold", "keep", "beta", "descriptions", "max_caption_chars", "max_mentions",
-            "most_candidates", "mentions", "ner", "bank", "gazetteer_digest",
+            "most_candidates", "mentions", "ner", "ner_labels", "bank", "gazetteer_digest",
         }
     )  # fmt: skip
 
@@ -85,7 +85,9 @@ class MofiAnnotator(Annotator):
         self._beta = means.encoder.logit_scale if settings.beta is None else settings.beta
         self._gazetteer = gazetteer
         self._match = Matcher(gazetteer)
-        self._ner = None if settings.ner is None else open_ner(settings.ner)
+        self._ner = None
+        if settings.ner is not None:
+            self._ner = open_ner(settings.ner, settings.ner_labels, means.encoder.device)
         self._vectors = EntityVectors(gazetteer, means, descriptions=settings.descriptions)
         if settings.bank:
             self._vectors.fill()
@@ -188,6 +190,7 @@ class Settings:
     most_candidates: int
     mentions: bool
     ner: str | None
+    ner_labels: tuple[str, ...]
     bank: bool
 
     @classmethod
@@ -202,6 +205,7 @@ class Settings:
             most_candidates=whole(spec, "most_candidates", 4),
             mentions=flag(spec, "mentions", default=False),
             ner=text(spec, "ner", None),
+            ner_labels=texts(spec, "ner_labels", LABELS),
             bank=flag(spec, "bank", default=False),
         )
 

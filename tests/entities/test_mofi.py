@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -16,6 +20,7 @@ from curator.entities.building import SourceEntity
 from curator.entities.gazetteer import Gazetteer
 from curator.entities.matching import Matcher
 from curator.entities.mofi import Settings, default_threshold
+from curator.entities.ner import open_ner
 from curator.errors import ConfigError
 from curator.kernels.vectors import l2_normalize
 from curator.storage import open_storage
@@ -151,6 +156,64 @@ def test_names_of_a_recogniser_are_a_second_source(tmp_path: Path) -> None:
     assert found["things"][0][0].score == pytest.approx(1.0, abs=1e-3)
 
 
+class Gliner:
+    """What the package gliner has, as far as it is used; finds every word with a capital."""
+
+    asked: ClassVar[list[tuple[list[str], list[str]]]] = []
+
+    @classmethod
+    def from_pretrained(cls, name: str) -> Gliner:
+        if name != "names":
+            raise OSError(f"no model {name}")
+        return cls()
+
+    def to(self, device: object) -> Gliner:
+        return self
+
+    def inference(self, texts: list[str], labels: list[str], *, batch_size: int) -> list[list[dict[str, object]]]:
+        self.asked.append((texts, labels))
+        words = [list(re.finditer(r"[A-Z]\w*", text)) for text in texts]
+        return [[{"start": word.start(), "end": word.end(), "label": labels[0]} for word in own[::-1]] for own in words]
+
+
+def test_a_gliner_is_such_a_recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gliner", SimpleNamespace(GLiNER=Gliner))
+    make(tmp_path / "g", *ANIMALS)
+    captions = ["Ada plays the bass with Grace", None, "", "a dog"]
+    options = {"threshold": -1.0, "mentions": True, "ner": "gliner:names", "ner_labels": ["person"]}
+    found = annotate(tmp_path / "g", [ENCODER.vector("x")] * 4, list(captions), **options)["things_mentions"]
+    assert [[(tag.mention, tag.source) for tag in tags] for tags in found] == [
+        [("bass", "caption"), ("Ada", "ner"), ("Grace", "ner")], [], [], [("dog", "caption")],
+    ]  # fmt: skip
+    assert Gliner.asked == [(["Ada plays the bass with Grace", "a dog"], ["person"])]
+    with pytest.raises(ConfigError, match=r"gliner:other.*no model other"):
+        annotate(tmp_path / "g", [], [], threshold=0.0, ner="gliner:other")
+
+
+def test_a_gliner_of_random_weights(tmp_path: Path) -> None:
+    gliner = pytest.importorskip("gliner")
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ada", "lovelace", "with", "a", "guitar"]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    marks = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(tmp_path / "encoder")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    bert = transformers.BertConfig(vocab_size=len(words), max_position_embeddings=64, **sizes)
+    transformers.BertModel(bert).save_pretrained(tmp_path / "encoder")
+    settings = {"hidden_size": 16, "dropout": 0.0, "max_len": 32, "max_width": 4}
+    config = gliner.GLiNERConfig(model_name=str(tmp_path / "encoder"), **settings)
+    gliner.GLiNER.from_config(config).save_pretrained(tmp_path / "model")
+    recognise = open_ner(f"gliner:{tmp_path / 'model'}", ["person", "thing"])
+    caption = "Ada Lovelace with a guitar"
+    spans = recognise([caption, "", caption])
+    assert spans[1] == []
+    assert spans[0] == spans[2] == sorted(spans[0])
+    assert all(0 <= start < end <= len(caption) for start, end in spans[0])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -159,7 +222,7 @@ def test_names_of_a_recogniser_are_a_second_source(tmp_path: Path) -> None:
         ({"mentions": "yes"}, "true or false"),
         ({"max_mentions": 0}, "whole number of at least 1"),
         ({"gazetteer": None}, "needs the option gazetteer"),
-        ({"ner": "magic:x", "threshold": 0.1}, "spacy:NAME"),
+        ({"ner": "magic:x", "threshold": 0.1}, "spacy:PIPELINE or gliner:MODEL"),
         ({}, "no threshold is known for the encoder"),
     ],
 )
