@@ -34,8 +34,8 @@ def pack(
         typer.echo(json.dumps(asdict(done)))
         return
     console.print(
-        f"{done.samples} images ({size_text(done.bytes)}, {done.captions} with a caption) in {done.shards} shards, "
-        f"{done.written} of them written now",
+        f"images: {done.samples} ({size_text(done.bytes)}, {done.captions} with a caption) in shards: {done.shards}, "
+        f"of which written now: {done.written}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     for extension, count in sorted(done.skipped.items()):

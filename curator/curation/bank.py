@@ -62,7 +62,7 @@ class BankPlan:
     def shaping(self) -> Mapping[str, Any]:
         return {
             "bank_format": FORMAT,
-            "encoder": self.config.encoder.model_dump(include={"name", "pretrained", "precision"}),
+            "encoder": self.config.encoder.shaping(),
             "reading": asdict(self.reading),
         }
 
