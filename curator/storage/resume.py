@@ -19,28 +19,29 @@ def resuming(
     entry: Entry,
     *,
     offset: int = 0,
+    end: int | None = None,
     attempts: int = 5,
     backoff: Backoff | None = None,
     read_ahead_parts: int = 0,
     part_bytes: int = 16 * 1024 * 1024,
 ) -> ReadStream:
-    """The bytes of ``entry`` from ``offset`` on, reopened after each fault at the byte that is due.
+    """The bytes of ``entry`` from ``offset`` to ``end`` (its size), reopened after each fault at the byte that is due.
 
-    A fault is a RetryableError or an end before ``entry.size``. ``attempts`` faults in a row without a byte between
+    A fault is a RetryableError or an end that comes too early. ``attempts`` faults in a row without a byte between
     them, or 20 times as many in all, end in RetryableError. Every reopening asks for ``entry.etag``, so that an object
     replaced under the reader is ReplacedError and never a mixture. ``backoff`` gives other waits (its attempts win).
 
     With ``read_ahead_parts`` > 0 and more than one part to read, that many parts of ``part_bytes`` are fetched in
     parallel and held in memory at most.
     """
-    policy = backoff or Backoff(attempts=attempts)
-    if read_ahead_parts > 0 and entry.size - offset > part_bytes:
+    policy, end = backoff or Backoff(attempts=attempts), entry.size if end is None else end
+    if read_ahead_parts > 0 and end - offset > part_bytes:
 
         def fetch(start: int, end: int, cancelled: Callable[[], bool]) -> bytes:
             return _fetch(_ResumingStream(storage, entry, start, end, policy), cancelled)
 
-        return ReadAheadStream(fetch, entry.url, offset, entry.size, part_bytes=part_bytes, parts=read_ahead_parts)
-    return _ResumingStream(storage, entry, offset, entry.size, policy)
+        return ReadAheadStream(fetch, entry.url, offset, end, part_bytes=part_bytes, parts=read_ahead_parts)
+    return _ResumingStream(storage, entry, offset, end, policy)
 
 
 class _ResumingStream:

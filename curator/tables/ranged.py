@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import time
 
-from curator.errors import RetryableError
+from curator.storage.backoff import Backoff
 from curator.storage.base import Entry, Storage
+from curator.storage.resume import resuming
 
-_ATTEMPTS = 4
-_FIRST_WAIT_S = 0.25
+_BACKOFF = Backoff(attempts=4, base_s=0.25)
 
 
 class RangedFile:
@@ -45,35 +45,12 @@ class RangedFile:
     def read(self, size: int | None = -1) -> bytes:
         left = max(0, self._entry.size - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
-        data = bytearray()
-        attempt = 1
-        while len(data) < wanted:
-            before = len(data)
-            try:
-                self._read_into(data, wanted)
-            except RetryableError:
-                if len(data) > before:
-                    attempt = 1
-                elif attempt == _ATTEMPTS:
-                    raise
-                time.sleep(_FIRST_WAIT_S * 2 ** (attempt - 1))
-                attempt += 1
-        self._position += wanted
-        return bytes(data)
-
-    def _read_into(self, data: bytearray, wanted: int) -> None:
-        start = self._position + len(data)
-        stream = self._storage.open(self._entry.url, offset=start, length=wanted - len(data), etag=self._entry.etag)
-        try:
-            while len(data) < wanted:
-                chunk = stream.read(wanted - len(data))
-                if not chunk:
-                    raise RetryableError(
-                        f"{self._entry.url}: ended at byte {self._position + len(data)} of {self._entry.size}"
-                    )
-                data += chunk
-        finally:
-            stream.close()
+        end = self._position + wanted
+        stream = resuming(self._storage, self._entry, offset=self._position, end=end, backoff=_BACKOFF)
+        with contextlib.closing(stream):
+            data = stream.read(wanted)
+        self._position = end
+        return data
 
     def close(self) -> None:
         self.closed = True
