@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +21,7 @@ from curator.errors import ConfigError, ExistsError, NotFoundError
 from curator.storage import Storage, join
 
 _PARALLEL_READS = 16
+_DIGEST = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 
 
 def version_of(size: int | None, etag: str | None) -> str | None:
@@ -249,8 +251,18 @@ def _differences(old: Any, new: Any, settings: Any, path: str = "") -> str:
         return "; ".join(sorted(text for text in found if text))
     if old == new:
         return ""
+    if isinstance(old, list) and isinstance(new, list):
+        old, new = _names(old), _names(new)
     file = f" (of {settings})" if path.endswith("_digest") and isinstance(settings, str) else ""
+    if all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (old, new)):
+        content = f" than {settings} did" if isinstance(settings, str) and not file else ""
+        return f"{path}{file} says something else{content}"
     return f"{path}{file} was {old!r}, is {new!r}"
+
+
+def _names(tables: list[Any]) -> list[Any]:
+    """Of tables that have names, those: which label sets there are says more than all about each."""
+    return [each["name"] if isinstance(each, Mapping) and "name" in each else each for each in tables]
 
 
 def _given(settings: Any, name: str | int) -> Any:

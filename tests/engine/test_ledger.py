@@ -229,6 +229,20 @@ def test_a_file_whose_content_changed_is_named(ledger: Ledger) -> None:
     ) in str(caught.value)
 
 
+def test_label_sets_and_contents_that_differ_are_told_without_their_digests(ledger: Ledger) -> None:
+    one = {"name": "labels", "vocabulary": "a" * 64, "top_k": 5}
+    settings = {"labels": [{"vocabulary": "/data/labels.txt"}]}
+    ledger.open_run({"config_digest": "1"}, {"labels": [one]}, settings=settings)
+    for labels, said in (
+        ([{**one, "vocabulary": "b" * 64}], "labels.0.vocabulary says something else than /data/labels.txt did"),
+        ([one, {**one, "name": "kinds"}], "labels was ['labels'], is ['labels', 'kinds']"),
+        ([], "labels was ['labels'], is []"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            ledger.check_run({"config_digest": "2"}, {"labels": labels})
+        assert f"(config_digest differ: {said})" in str(caught.value)
+
+
 def test_a_worker_that_loaded_other_weights_is_refused(ledger: Ledger) -> None:
     ledger.open_run({"config_digest": "1", "encoder_digest": "x"}, CONFIG)
     with pytest.raises(ConfigError, match="another configuration \\(encoder_digest differ\\); choose"):
