@@ -18,7 +18,7 @@ class InputConfig(Section):
 
     urls: tuple[str, ...] = Field((), description="shards: paths, urls, braces, globs, prefixes, @lists")
     run: str = Field("", description="relabel: the output of the run whose embeddings are labelled again")
-    caption: str = Field("txt", description="where the caption is: a member's extension, or json.<field>")
+    caption: str = Field("txt", description="where the caption is: an extension, or json.<field> (nested by dots)")
     image: str = Field("", description="which image of a sample with several, by extension: png, left.jpg; the first")
     salvage: bool = Field(False, description="keep the whole samples before the cut of a damaged shard")
     max_member_bytes: int = Field(256 * 2**20, gt=0, description="a larger member makes its sample a reject")

@@ -93,11 +93,6 @@ def tokens_of(key: str) -> list[str]:
     return key.split()
 
 
-def readable(key: str) -> str:
-    """A key as one reads it: words with a space between."""
-    return " ".join(key.split()).replace(f" {INNER}", "")
-
-
 class _Seen(dict[str, str]):
     def __missing__(self, word: str) -> str:
         part = "".join([f" {token} " for token in _fold(word)])
