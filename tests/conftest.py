@@ -41,6 +41,12 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1200))
+
+
 def pytest_runtest_setup() -> None:
     """What a test draws from the generators that all share does not hang on the tests before it."""
     random.seed(0)
