@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tiff", "tif"})
+UNREAD_EXTENSIONS = frozenset({"avif", "heic", "heif", "jp2", "jxl", "svg", "ppm", "pgm", "exr", "hdr", "psd", "ico"})
+"""Of images that Curator does not decode."""
 
 
 def shard_id(url: str) -> str:

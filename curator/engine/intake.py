@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from curator.data import Decoded, Reject, RowRecord, Sample
+from curator.data import UNREAD_EXTENSIONS, Decoded, Reject, RowRecord, Sample
 from curator.engine.assembly import AbandonedError, Assembly
 from curator.engine.batcher import Annotator, DeviceBatcher, ImageEncoder, Slot
 from curator.engine.decoding import DecodePool, Job, Outcome
@@ -96,8 +96,7 @@ class Intake:
         sample = self._without_long_texts(sample)
         extension = sample.image_extension
         if sample.fault is not None or extension is None:
-            hint = f"; input.image = {sample.other_images[0]!r} would take one" if sample.other_images else ""
-            reject = sample.fault or Reject("no_image", f"members: {', '.join(sample.fields) or 'none'}{hint}")
+            reject = sample.fault or _without_image(sample)
             assembly.settle_rejected(self._record(sample, index, reject=reject))
             return
         data = sample.fields[extension]
@@ -171,6 +170,15 @@ class Intake:
             metadata=metadata,
             reject=reject,
         )
+
+
+def _without_image(sample: Sample) -> Reject:
+    """Why a sample has no image to decode."""
+    unread = next((each for each in sample.fields if each.rsplit(".", 1)[-1] in UNREAD_EXTENSIONS), None)
+    if unread is not None:
+        return Reject("unsupported_format", f"{unread} is not decoded; convert it to jpg, png, webp, gif, bmp or tiff")
+    hint = f"; input.image = {sample.other_images[0]!r} would take one" if sample.other_images else ""
+    return Reject("no_image", f"members: {', '.join(sample.fields) or 'none'}{hint}")
 
 
 def _caption(sample: Sample, source: str, metadata: bytes | None) -> str | None:

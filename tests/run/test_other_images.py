@@ -61,3 +61,12 @@ def test_where_each_sample_has_one_image_nothing_is_said(tmp_path: Path, tiny_en
     write_tar(tmp_path / "in" / "0.tar", [("a", {"jpg": make_jpeg(), "txt": b"dog"})])
     summary = label(job_config(tmp_path / "in", tiny_encoder_dir, tmp_path / "out"))
     assert (summary.message, summary.totals["several_images"]) == ("", 0)
+
+
+def test_an_image_of_a_kind_that_is_not_decoded_says_so(tmp_path: Path, tiny_encoder_dir: Path) -> None:
+    samples = [("a", {"avif": b"x"}), ("b", {"heic": b"x", "jpg": make_jpeg()}), ("c", {"txt": b"x"})]
+    write_tar(tmp_path / "in" / "0.tar", samples)
+    label(job_config(tmp_path / "in", tiny_encoder_dir, tmp_path / "out"))
+    (rows,) = [batch.to_pylist() for batch in scan(str(tmp_path / "out"), open_storage(), ["reason", "message"])]
+    assert [row["reason"] for row in rows] == ["unsupported_format", None, "no_image"]
+    assert rows[0]["message"] == "avif is not decoded; convert it to jpg, png, webp, gif, bmp or tiff"
