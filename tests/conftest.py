@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """What a test draws from the generators that all share does not hang on the tests before it."""
+    """What a test draws from the generators that all share, and what it counts, does not hang on the tests before it."""
+    tracemalloc.stop()
     random.seed(0)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
