@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """What a test draws from the generators that all share, and what it counts, does not hang on the tests before it."""
+    """What a test draws from the generators that all share, or traces, does not hang on the tests before it."""
     tracemalloc.stop()
     random.seed(0)
     if "numpy" in sys.modules:
