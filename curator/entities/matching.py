@@ -5,6 +5,7 @@ Knows no entity and no image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from curator.entities.text import INNER, Folder, starts, tokens_of
 
 _MOST_CACHED, _LONGEST_CACHED = 1 << 16, 64
 _MOST_FOLLOWERS = 16
+_MEETINGS = 4
 
 
 class Mention(NamedTuple):
@@ -48,7 +50,7 @@ class Matcher:
         place = free = 0
         found: list[tuple[int, int, int]] = []  # number of the word, characters of the alias' key, alias
         for number, part in enumerate(parts):
-            if place >= free and part and outlook[tokens_of(part)[0]] != _NOTHING:
+            if place >= free and part and outlook[tokens_of(part)[0]] is not _NOTHING:
                 best = None
                 for best in search(key[place : place + longest]):  # noqa: B007 - the last one is the longest
                     pass
@@ -66,12 +68,14 @@ class Matcher:
         search, longest, outlook, find = self._search, self._longest, self._outlook, caption.find
         place = free = end = 0
         mentions: list[Mention] = []
+        new: Callable[..., Mention] = tuple.__new__  # a third of the time of Mention's own
         first = alias = -1  # of the mention whose last word is still to come
         for word, following in zip(words, [*words[1:], ""], strict=False):
+            size = len(word)
             start = find(word, end)
-            end = start + len(word)
-            if place >= free:
-                alone, followers = outlook[word]
+            end = start + size
+            if place >= free and (found := outlook[word]) is not _NOTHING:
+                alone, followers = found
                 if followers is None or following in followers:
                     best = None
                     for best in search(key[place : place + longest]):  # noqa: B007 - the last one is the longest
@@ -80,11 +84,11 @@ class Matcher:
                         free = place + len(best[0])
                         first, alias = start, best[1]
                 elif alone >= 0:
-                    free = place + len(word) + 2
+                    free = place + size + 2
                     first, alias = start, alone
-            place += len(word) + 2
+            place += size + 2
             if place == free:
-                mentions.append(Mention(first, end, alias))
+                mentions.append(new(Mention, (first, end, alias)))
         return mentions
 
 
@@ -111,23 +115,25 @@ _SEARCH = (-1, None)
 class _Outlook(dict[str, tuple[int, "frozenset[str] | None"]]):
     """What may come of a token: the alias that it is by itself (or -1), and the tokens that go on with a longer one.
 
-    None for the tokens where only a search can tell: they are many, or the token is met for the first time, and half of
-    all words are never met again. Most words of a caption are, and few are followed by what would make a longer alias,
-    so that most need no search.
+    None for the tokens where only a search can tell: they are many, or the token was met a few times only. Half of all
+    words are met once, and to look into one costs several searches. Most words of a caption are met again and again,
+    and few are followed by what would make a longer alias, so that most need no search.
     """
 
     def __init__(self, trie: marisa_trie.Trie) -> None:
         super().__init__()
         self._trie = trie
-        self._met: set[str] = set()
+        self._met: dict[str, int] = {}
 
     def __missing__(self, token: str) -> tuple[int, frozenset[str] | None]:
-        if token not in self._met:
+        times = self._met.get(token, 0)
+        if times < _MEETINGS:
             if len(token) <= _LONGEST_CACHED:
                 if len(self._met) >= _MOST_CACHED:
                     self._met.clear()
-                self._met.add(token)
+                self._met[token] = times + 1
             return _SEARCH
+        self._met.pop(token, None)
         if len(self) >= _MOST_CACHED:
             self.clear()
         found = self[token] = self._looked_up(f" {token} ")
@@ -138,4 +144,6 @@ class _Outlook(dict[str, tuple[int, "frozenset[str] | None"]]):
         if len(begun) > _MOST_FOLLOWERS + 1:
             return _SEARCH
         alone = int(begun.pop(key, -1))
+        if alone < 0 and not begun:
+            return _NOTHING
         return alone, frozenset([each[len(key) + 1 : each.index(" ", len(key) + 1)] for each in begun])
