@@ -1,10 +1,11 @@
 """Owns the lexicon that ships with Curator: of WordNet's nouns, adjectives and verbs what labels and scores need.
 
-Knows no caption, no encoder and no file but its own: a zip of texts, a line each. ``nouns`` of one word and ``phrases``
-of several, with the offsets of their synsets in ``noun_senses`` and ``phrase_senses``, the most frequent first (marked
-where a noun's first synset is named by it). ``adjectives``, ``verbs``, irregular ``verb_forms``; irregular ``plurals``
-with their base forms. ``uses``: how often the texts that WordNet's makers tagged (cntlist) use a lemma as a noun, verb,
-adjective and adverb. Every part is read when it is first asked for.
+Knows no caption, no encoder and no file but its own: a zip of texts, a line each. ``nouns`` of one word, with the offset
+of their most frequent synset in ``noun_firsts`` (marked where it is named by this noun), those of others in
+``noun_others``; ``phrases`` of several words, with the offsets of all theirs in ``phrase_senses``. ``adjectives``,
+``verbs``, irregular ``verb_forms``; irregular ``plurals`` with their base forms. ``uses``: how often the texts that
+WordNet's makers tagged (cntlist) use a lemma as a noun, verb, adjective and adverb. Every part is read when it is first
+asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from typing import Literal, TypeAlias
 from curator.kernels.nouns import NounClasses
 
 Part: TypeAlias = Literal[
-    "nouns", "noun_senses", "phrases", "phrase_senses", "adjectives", "verbs", "verb_forms", "plurals", "uses"
+    "nouns",
+    "noun_firsts",
+    "noun_others",
+    "phrases",
+    "phrase_senses",
+    "adjectives",
+    "verbs",
+    "verb_forms",
+    "plurals",
+    "uses",
 ]
 
 NAME = "wordnet.zip"
@@ -64,8 +74,7 @@ class Lexicon:
     @cached_property
     def classes(self) -> NounClasses:
         """Nouns of one word with the class that CatLIP gives to them: ``n`` and the offset without leading zeros."""
-        senses = self._lines("noun_senses")
-        firsts = (f"n{sense[1:].split(' ', 1)[0]}" if sense[0] == HEADED else None for sense in senses)
+        firsts = (f"n{first[1:]}" if first[0] == HEADED else None for first in self._lines("noun_firsts"))
         plurals = (line.split(" ") for line in self._lines("plurals"))
         return NounClasses(
             dict(zip(self._lines("nouns"), firsts, strict=True)), {form: bases for form, *bases in plurals}
@@ -73,7 +82,7 @@ class Lexicon:
 
     def synsets(self, noun: str) -> tuple[int, ...]:
         """The synsets of a noun, its most frequent sense first; none where it is not known."""
-        return tuple(map(int, self._senses.get(noun, "").lstrip(HEADED).split()))
+        return tuple(map(int, self._senses.get(noun, "").split()))
 
     def synonyms(self, one: str, other: str) -> bool:
         """Whether two nouns share a sense, whichever it is."""
@@ -105,9 +114,11 @@ class Lexicon:
 
     @cached_property
     def _senses(self) -> dict[str, str]:
-        nouns, senses = self._lines("nouns"), self._lines("noun_senses")
-        phrases, phrase_senses = self._lines("phrases"), self._lines("phrase_senses")
-        return dict(zip(nouns + phrases, senses + phrase_senses, strict=True))
+        firsts, others = self._lines("noun_firsts"), self._lines("noun_others")
+        senses = (f"{first.lstrip(HEADED)} {other}" for first, other in zip(firsts, others, strict=True))
+        found = dict(zip(self._lines("nouns"), senses, strict=True))
+        found.update(zip(self._lines("phrases"), self._lines("phrase_senses"), strict=True))
+        return found
 
     @cached_property
     def _uses(self) -> dict[str, tuple[int, ...]]:

@@ -33,9 +33,10 @@ def make_lexicon(folder: Path, out: Path) -> Path:
     words, phrases = (sorted(noun for noun in nouns if (" " in noun) is phrase) for phrase in (False, True))
     parts: dict[Part, Iterable[str]] = {
         "nouns": words,
-        "noun_senses": (_senses(nouns[word], heads[nouns[word][0]] == word) for word in words),
+        "noun_firsts": (f"{HEADED if heads[nouns[word][0]] == word else ''}{nouns[word][0]}" for word in words),
+        "noun_others": (_numbers(nouns[word][1:]) for word in words),
         "phrases": phrases,
-        "phrase_senses": (_senses(nouns[phrase]) for phrase in phrases),
+        "phrase_senses": (_numbers(nouns[phrase]) for phrase in phrases),
         "adjectives": sorted(adjectives),
         "verbs": sorted(verb for verb in verbs if verb.isalpha()),
         "verb_forms": sorted(form for form in forms if form.isalpha()),
@@ -58,5 +59,5 @@ def make_lexicon(folder: Path, out: Path) -> Path:
     return path
 
 
-def _senses(offsets: Iterable[int], headed: bool = False) -> str:
-    return (HEADED if headed else "") + " ".join(map(str, offsets))
+def _numbers(offsets: Iterable[int]) -> str:
+    return " ".join(map(str, offsets))
