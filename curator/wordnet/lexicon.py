@@ -1,7 +1,7 @@
 """Owns the lexicon that ships with Curator: of WordNet's nouns, adjectives and verbs what labels and scores need.
 
-Knows no caption, no encoder and no file but its own: a zip of texts, a line each. ``nouns`` of one word, with the offset
-of their most frequent synset in ``noun_firsts`` (marked where it is named by this noun), those of others in
+Knows no caption, no encoder and no file but its own: a zip of texts, a line each. ``nouns`` of one word, the offset of
+their most frequent synset in ``noun_firsts`` (marked where it is named by this noun), those of others in
 ``noun_others``; ``phrases`` of several words, with the offsets of all theirs in ``phrase_senses``. ``adjectives``,
 ``verbs``, irregular ``verb_forms``; irregular ``plurals`` with their base forms. ``uses``: how often the texts that
 WordNet's makers tagged (cntlist) use a lemma as a noun, verb, adjective and adverb. Every part is read when it is first
