@@ -148,9 +148,7 @@ def label(
     )  # fmt: skip
     settings = with_descriptions(settings, vocabulary, top_k, free, entities, score)
     if not (settings.labels or settings.free or settings.entities or settings.scores):
-        say(
-            "curator: no labels are asked for (--vocabulary, --free, --entities, --score): rows hold embeddings alone"
-        )
+        say("curator: no labels are asked for (--vocabulary, --free, --entities, --score): rows hold embeddings alone")
     run_shown(lambda observe, stop: start(settings, observe=observe, stop=stop), settings.output.url, as_json=as_json)
 
 

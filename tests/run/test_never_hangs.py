@@ -143,7 +143,9 @@ def test_a_decode_that_loops_for_ever_is_a_reject(
     shards: Path, tiny_encoder_dir: Path, tmp_path: Path, undisturbed: dict[str, Row], release: threading.Event
 ) -> None:
     config = job_config(shards, tiny_encoder_dir, tmp_path / "out")
-    config = Config.model_validate({**config.model_dump(), "decode": {"workers": "threads", "threads": 2, "image_limit_s": STALL_S}})
+    config = Config.model_validate(
+        {**config.model_dump(), "decode": {"workers": "threads", "threads": 2, "image_limit_s": STALL_S}}
+    )
     hanging = Hanging(lambda: None, release, at=7)
 
     def wire(*arguments: Any) -> Any:
