@@ -155,8 +155,13 @@ def encoders(
     """List the encoders that can be named, the embedded one first. hf-hub:… and local-dir:… work, too."""
     from curator.console import rows_table
     from curator.encoder.catalog import checkpoints
+    from curator.errors import ConfigError, nearest
 
-    found = [each for each in checkpoints() if match.lower() in f"{each.name} {each.pretrained}".lower()]
+    known = checkpoints()
+    found = [each for each in known if match.lower() in f"{each.name} {each.pretrained}".lower()]
+    if not found:
+        hint = nearest(match, {each.name for each in known}, "`curator encoders` lists all")
+        raise ConfigError(f"no encoder has {match!r} in its name; {hint}")
     if as_json:
         typer.echo(json.dumps([{"name": each.name, "pretrained": each.pretrained} for each in found]))
     else:

@@ -143,6 +143,7 @@ def test_schema_and_encoders() -> None:
     assert all(column["description"] for column in columns)
     found = json.loads(runner.invoke(app, ["encoders", "vit-b-32", "--json"]).stdout)
     assert {"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"} in found
+    assert "did you mean 'ViT-L-14" in str(runner.invoke(app, ["encoders", "ViT-L-41"]).exception)
 
 
 def test_schema_is_that_of_the_parts_that_a_run_with_these_settings_writes(job: list[str], tmp_path: Path) -> None:
