@@ -95,9 +95,9 @@ def build(
     output = config.output.url.rstrip("/")
     refuse_secrets(output)
     storage = storage or storage_of(config)
-    index = _index_kind(settings.index, output, storage)
     config = build_config(config)
     config = learn_conditions(config, storage)
+    index = _index_kind(settings.index, output, storage)
     plan = BankPlan(config, Reading(settings.column, config.input.caption, encoding))
     found = list(leases(config.input.urls, storage, plan.reading, lease_bytes=settings.lease_bytes))
     for lease in found:
@@ -112,6 +112,10 @@ def build(
         summary = replace(summary, message=f"{failed}: the same `curator bank build` tries them again")
     if summary.status != "complete" or config.input.max_shards is not None:
         return summary, None
+    named = config.encoder.model_dump(include={"name", "pretrained", "precision"})
+    if not summary.this_run["shards"] and plan.shaping["encoder"] != named:
+        # No worker has opened the local weights, which only their digest tells from those that made the bank.
+        ledger.check_run({"encoder_digest": open_encoder(config).digest}, plan.shaping)
     provenance = (ledger.run() or {})["provenance"]
     facts = merge(
         output, ledger, found, storage,

@@ -186,9 +186,10 @@ def _counts(ledger: Ledger, leases: Sequence[Shard]) -> tuple[Counter[str], dict
 
 
 def _way_out(counts: Mapping[str, int]) -> str:
-    if counts["undecodable"]:
+    """What to do about what most of the captions lack."""
+    if counts["undecodable"] > counts["empty"]:
         return "give the encoding of the files with --encoding, such as cp1252"
-    if counts["too_long"]:
+    if counts["too_long"] > counts["empty"]:
         return "give texts with a caption a line"
     return "name the column of Parquet files with --column, the member of shards with --caption"
 

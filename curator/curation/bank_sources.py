@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from curator.curation.bank_text import MOST_BYTES, UTF_8, Caption, Unusable, checked, decoded
 from curator.data import Sample, Shard
-from curator.errors import ConfigError, ShardError
+from curator.errors import ConfigError, CuratorError, ShardError
 from curator.kernels.fields import value_at
 from curator.shards.manifest import SHARD_SUFFIXES, expand
 from curator.shards.reader import read_samples
@@ -34,9 +34,7 @@ _LEASE = re.compile(r"(?s)(.*)#(bytes|groups)=(\d+)-(\d+)")
 _CHUNK_BYTES: Final = 2**20
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _READ_AHEAD_PARTS: Final = 2
-_TEXTUAL: Final = (
-    pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary,
-)  # fmt: skip
+_TEXTUAL: Final = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +62,12 @@ def leases(inputs: Sequence[str], storage: Storage, reading: Reading, *, lease_b
     where the first Parquet file lacks the column: that is a wrong word, not a broken file.
     """
     unseen = True
-    for source in expand(inputs, storage, suffixes=_SUFFIXES):
+    for source in _files(inputs, storage):
         name = source.url.lower()
         if "#" in source.url.rpartition("/")[2]:
             raise ConfigError(f"{redact(source.url)}: a '#' in the name would be taken for a part of a file; rename it")
         if not name.endswith(_SUFFIXES):
-            raise ConfigError(f"{redact(source.url)}: no file of captions; these are *{', *'.join(_SUFFIXES)}")
+            raise _no_captions(source.url)
         if source.size is None:
             entry = storage.stat(source.url)
             source = Shard(entry.url, entry.size, entry.etag)
@@ -90,6 +88,29 @@ def leases(inputs: Sequence[str], storage: Storage, reading: Reading, *, lease_b
                 continue
             for first, last in runs:
                 yield Shard(f"{source.url}#groups={first}-{last}", size, source.etag)
+
+
+def _files(inputs: Sequence[str], storage: Storage) -> list[Shard]:
+    try:
+        return expand(inputs, storage, suffixes=_SUFFIXES)
+    except ConfigError:
+        for given in inputs:  # a name that ends otherwise was taken for a directory's
+            if _exists(given, storage):
+                raise _no_captions(given) from None
+        raise
+
+
+def _exists(url: str, storage: Storage) -> bool:
+    try:
+        storage.stat(url)
+    except CuratorError:
+        return False
+    return True
+
+
+def _no_captions(url: str) -> ConfigError:
+    these = f"these are *{', *'.join(_SUFFIXES)}"
+    return ConfigError(f"{redact(url)}: no file of captions; {these}; make it a text with a caption a line")
 
 
 def _require_column(source: Shard, storage: Storage, column: str) -> None:
@@ -219,7 +240,7 @@ def _rows(entry: Entry, storage: Storage, reading: Reading, first: int, last: in
                     values = pc.struct_field(values, [0])
                 if pa.types.is_dictionary(values.type):
                     values = values.dictionary_decode()
-                if not any(kind(values.type) for kind in _TEXTUAL):
+                if values.type not in _TEXTUAL:
                     raise ShardError(
                         f"{redact(entry.url)}: column {reading.column!r} holds {values.type}, not text; choose another "
                         "with --column"
