@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 RAY = str(Path(sys.executable).with_name("ray"))
-START_S = 120
+START_S = 240  # on a busy machine; a few seconds on a free one
 
 
 class Head:

@@ -6,6 +6,7 @@ By the CLI they are submitted as deploy/README.md says: ``test_readme_commands.p
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,23 @@ def test_sigterm_to_a_node_drains_it_and_costs_no_lease(
     assert "worker lost" not in said
     assert node.wait(60) is not None
     assert_whole(output, many, tiny_encoder_dir, tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_two_pods_of_a_night_share_one_job(head: Head, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    """deploy/cron/on-ray.sh, as two pods of the CronJob would run it at once."""
+    write_shards(tmp_path / "shards", 2, samples=6)
+    config = write_settings(tmp_path / "job.toml", tmp_path / "shards", tiny_encoder_dir, output=tmp_path / "out")
+    environment = {
+        **head.environment, "CURATOR_JOBS": str(ROOT / "jobs"), "CURATOR_RUN_ID": "night", "CURATOR_PAUSE_S": "2",
+    }  # fmt: skip
+    command = [ROOT / "deploy" / "cron" / "on-ray.sh", "--config", str(config)]
+    pods = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    said = [pod.communicate(timeout=280)[0] for pod in pods]
+    assert [pod.returncode for pod in pods] == [0, 0], said
+    assert [job.submission_id for job in head.client().list_jobs()].count("nightly-night") == 1
+    assert len(receipts(tmp_path / "out")) == 2
+    assert (tmp_path / "out" / "_ledger" / "runs" / "night.json").exists()
