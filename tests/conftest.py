@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -78,7 +79,12 @@ def ray_cluster() -> Iterator[Any]:
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     head = {"num_cpus": 4, "resources": {"place": 1}, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = None
+    for _ in range(2):
+        with contextlib.suppress(Exception):  # Ray gives a node 30 s to start, which a busy machine may not have
+            cluster = Cluster(initialize_head=True, head_node_args=head)
+            break
+    cluster = cluster or Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
     yield cluster
     ray.shutdown()

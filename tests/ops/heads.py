@@ -34,8 +34,8 @@ class Head:
         self.folder = Path(tempfile.mkdtemp(prefix="cr-", dir="/tmp"))  # the paths of Ray's sockets must be short
         self._mark = uuid.uuid4().hex
         self._started: list[subprocess.Popen[bytes]] = []
-        self.port, dashboard, client = free_ports(3)
-        self.url = f"http://127.0.0.1:{dashboard}"
+        self.port = 0
+        self.url = ""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.environment = {
             **kept,
@@ -43,7 +43,7 @@ class Head:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "RAY_AUTH_MODE": "token",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_API_SERVER_ADDRESS": self.url,
+            "RAY_NUM_REDIS_GET_RETRIES": "120",
             "CURATOR_TEST_HEAD": self._mark,
         }
         (self.folder / "home").mkdir()
@@ -55,14 +55,26 @@ class Head:
         )
         try:
             self.token = self.ray("get-auth-token", "--generate").strip().splitlines()[-1]
-            self._start(
-                "--head", f"--port={self.port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
-                "--node-ip-address=127.0.0.1", *options,
-            )  # fmt: skip
-            self._await()
+            for last in (False, False, True):  # Ray gives a node 30 s to start, which a busy machine may not have
+                try:
+                    self._start_head(options)
+                    break
+                except RuntimeError:
+                    if last:
+                        raise
+                    end_all(self._mark)
         except BaseException:
             self.stop()
             raise
+
+    def _start_head(self, options: Sequence[str]) -> None:
+        self.port, dashboard, client = free_ports(3)
+        self.url = self.environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
+        started = self._start(
+            "--head", f"--port={self.port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
+            "--node-ip-address=127.0.0.1", *options,
+        )  # fmt: skip
+        self._await(started)
 
     def _start(self, *options: str, drain_s: float = 0.0) -> subprocess.Popen[bytes]:
         (agent,) = free_ports(1)
@@ -76,16 +88,17 @@ class Head:
         self._started.append(started)
         return started
 
-    def _await(self) -> None:
+    def _await(self, head: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + START_S
         while time.monotonic() < until:
-            if self._started[0].poll() is not None:
+            if head.poll() is not None:
                 break
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
                 if self.get("/api/version")[0] == 200:
                     return
             time.sleep(0.2)
-        raise RuntimeError(f"the head did not start: {(self.folder / 'start-0.log').read_text()}")
+        log = self.folder / f"start-{self._started.index(head)}.log"
+        raise RuntimeError(f"the head did not start: {log.read_text()}")
 
     def add_node(self, *options: str, drain_s: float = 0.0) -> subprocess.Popen[bytes]:
         """A further node on this machine, which joins in its own time; SIGTERM drains it for up to ``drain_s``."""
