@@ -61,6 +61,7 @@ class ShardWorker:
         self._intake = Intake(pool, encoder, heads, settings)
         self._assemblies: dict[int, Assembly] = {}
         self._lock = threading.Lock()
+        _warm_up()
 
     def standings(self) -> list[Standing]:
         """Where every lease stands, for the watchdog."""
@@ -154,3 +155,10 @@ class ShardWorker:
             writer.write(rows)
             assembly.spend("write", time.perf_counter() - started)
             assembly.move("write")
+
+
+def _warm_up() -> None:
+    """Do what the first shard would, holding up every thread: Arrow looks for pandas and loads it."""
+    import pyarrow as pa
+
+    pa.array([None])
