@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_TILE = 32  # bank rows that share one maximum
-_WORD = 8  # comparisons that are read at once
-_FEWEST_ROWS, _MOST_ROWS, _PRODUCTS = 4_096, 65_536, 1 << 23  # of a block, where the caller does not say
+_TILE = 16  # bank rows that share one maximum
+_WIDE = 16  # tiles that share one maximum of maxima
+_FEWEST_ROWS, _MOST_ROWS, _PRODUCTS = 4_096, 131_072, 1 << 24  # of a block, where the caller does not say
 _LOWEST_KEY = torch.iinfo(torch.int64).min
 _CACHED = 1 << 18  # float32 numbers that a core keeps close
 _INTEGERS = {2: torch.int16, 4: torch.int32}  # by bytes of the float
@@ -33,8 +33,8 @@ def top_k(queries: Tensor, bank: Tensor, k: int, chunk: int | None = None) -> tu
     """Scores float32 and indices int64, both [B, min(k, C)], of the largest inner products; equal scores by index.
 
     ``queries`` [B, D] and ``bank`` [C, D] are finite; the products are taken in the bank's dtype (float64: float32)
-    on its device. Exact: nothing is approximated, whatever ``chunk``. Memory: ``chunk`` x B products at a time, some
-    millions by default.
+    on its device. Exact: nothing is approximated, whatever ``chunk``. Memory: ``chunk`` x B products at a time, 16
+    million (32 MiB in half precision) by default.
     """
     ranking = rank(queries, bank, k, chunk=chunk)
     return ranking.scores, ranking.indices
@@ -59,7 +59,7 @@ def rank(queries: Tensor, bank: Tensor, k: int, *, scale: float | None = None, c
         return Ranking(empty, empty.long(), None if scale is None else empty.new_full((rows,), -torch.inf))
     columns = queries.to(device=bank.device, dtype=bank.dtype).T.contiguous()
     chunk = chunk or min(_MOST_ROWS, max(_FEWEST_ROWS, _PRODUCTS // rows))
-    height = -(-min(chunk, count) // (_TILE * _WORD)) * _TILE * _WORD
+    height = -(-min(chunk, count) // (_TILE * _WIDE)) * _TILE * _WIDE
     buffer = torch.empty(height, rows, dtype=bank.dtype, device=bank.device)
     best = _Best(k, buffer)
     total = None if scale is None else torch.full((rows,), -torch.inf, device=bank.device)
@@ -106,7 +106,8 @@ class _Best:
         self._tiles = scores.view(bits).view(_TILE, -1, rows)  # tile t holds the rows t, t + tiles, t + 2 tiles ...
         # Memory that is new in every block would cost more than what is done with it.
         self._maxima = torch.empty_like(self._tiles[0])
-        self._hits = torch.empty_like(self._maxima, dtype=torch.bool)
+        self._groups = self._maxima.view(_WIDE, -1, rows)  # of tiles, laid out like the tiles
+        self._widest = torch.empty_like(self._groups[0])
         self._keys = torch.full((rows, k), _LOWEST_KEY, dtype=torch.int64, device=device)
         self._least = torch.full((rows,), torch.iinfo(bits).min, dtype=bits, device=device)
         self._all_positive = False  # whether no negative score can be among the k best
@@ -142,14 +143,17 @@ class _Best:
             maxima.copy_(_ordered(torch.where(maxima < 0, self._tiles.amin(dim=0), maxima)))
 
     def _find_hits(self) -> tuple[Tensor, Tensor]:
-        """(tiles, queries) of the maxima that beat the k-th best score."""
+        """(tiles, queries) of the maxima that beat the k-th best score, in no order."""
         if not self._merge_at:  # the first block, of which every tile beats nothing
             self._lift_least()
-        found = _true_places(torch.gt(self._maxima, self._least, out=self._hits))
-        if self._merge_at and found[0].shape[0] > 2 * self._keys.numel():
+        torch.amax(self._groups.flatten(1), dim=0, out=self._widest.view(-1))
+        groups, queries = (self._widest > self._least).nonzero(as_tuple=True)
+        if self._merge_at and groups.shape[0] > 2 * self._keys.numel():
             self._lift_least()
-            found = _true_places(torch.gt(self._maxima, self._least, out=self._hits))
-        return found
+            groups, queries = (self._widest > self._least).nonzero(as_tuple=True)
+        inside = self._groups[:, groups, queries] > self._least[queries]
+        steps, columns = inside.nonzero(as_tuple=True)
+        return steps * self._groups.shape[1] + groups[columns], queries[columns]
 
     def _lift_least(self) -> None:
         """The k-th best maximum is itself a lower bound of the k-th best score, and it may be reached by equals."""
@@ -181,15 +185,6 @@ class _Best:
         if self._waiting:
             self._merge()
         return _decode(self._keys)
-
-
-def _true_places(hits: Tensor) -> tuple[Tensor, Tensor]:
-    """(row, column) of the true ones of ``hits`` [rows, B], in no order; the number of rows is a multiple of a word."""
-    words = hits.view(-1).view(torch.int64).nonzero().squeeze(1)
-    which, places = hits.view(-1, _WORD)[words].nonzero(as_tuple=True)
-    flat = words[which] * _WORD + places
-    rows = flat.div(hits.shape[1], rounding_mode="floor")
-    return rows, flat - rows * hits.shape[1]
 
 
 def _ordered(bits: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def main() -> None:
     print(f"{options.labels:,} x {options.dim} {options.precision} on {options.device}, k={options.k}")
     for rows in options.batches:
         queries = l2_normalize(torch.randn(rows, options.dim, generator=generator)).to(options.device, dtype)
-        height = min(65_536, max(4_096, (1 << 23) // rows))
+        height = min(131_072, max(4_096, (1 << 24) // rows))
         columns = queries.T.contiguous()
         products = torch.empty(height, rows, dtype=dtype, device=options.device)
 
