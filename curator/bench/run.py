@@ -80,9 +80,9 @@ class BenchReport:
 def roofline(stages: Sequence[StageRate], cores: int) -> float:
     """Images a second that the stage rates allow with ``cores`` cores.
 
-    Stages that run on cores share them, so their core seconds add up: CPU seconds of each alone, which nothing waits
-    in. A device works beside them, so the slower of the two sides decides. (The roofline model of Williams, Waterman
-    and Patterson 2009, with stages in place of kernels.)
+    Stages that run on cores share them, so their core seconds add up; those of decoding are of one core alone, where
+    nothing waits. A device works beside them, so the slower of the two sides decides. (The roofline model of Williams,
+    Waterman and Patterson 2009, with stages in place of kernels.)
     """
     busy = sum(rate.core_s for rate in _alone(stages))
     device = [rate.per_s for rate in stages if rate.cores == 0]

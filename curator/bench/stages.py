@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 import torch
 
 from curator.data import Decoded, Embeddings, Reject, RowRecord, Rows, Sample, Shard
@@ -35,7 +34,7 @@ _WIDTH, _HEIGHT = 512, 384
 
 @dataclass(frozen=True, slots=True)
 class StageRate:
-    """One stage alone: ``per_s`` units a second with ``cores`` cores busy, and the CPU time an image takes."""
+    """One stage alone: ``per_s`` units a second with ``cores`` cores busy, and the core time an image takes."""
 
     stage: str
     per_s: float
@@ -235,21 +234,18 @@ class _Spent:
 
 
 def _rate(stage: str, count: int, spent: _Spent, unit: str, cores: int) -> StageRate:
-    return StageRate(stage, count / spent.wall_s, unit, cores, spent.cpu_s / count)
+    """On one core a stage costs its CPU time: while it waits, others run. One that is given all cores costs them."""
+    core_s = spent.cpu_s if cores == 1 else cores * spent.wall_s
+    return StageRate(stage, count / spent.wall_s, unit, cores, core_s / count)
 
 
 def _best(call: Callable[[], object]) -> _Spent:
-    """Median seconds over the repeats, after one that warms up, and CPU seconds of all threads and children."""
+    """Median seconds over the repeats, after one that warms up, and CPU seconds."""
     call()
     spent = []
     for _ in range(REPEATS):
-        started, before = time.perf_counter(), _cpu_s()
+        started, before = time.perf_counter(), time.process_time()
         call()
-        spent.append((time.perf_counter() - started, _cpu_s() - before))
+        spent.append((time.perf_counter() - started, time.process_time() - before))
     wall_s, cpu_s = (statistics.median(values) for values in zip(*spent, strict=True))
     return _Spent(wall_s, cpu_s)
-
-
-def _cpu_s() -> float:
-    children = psutil.Process().children(recursive=True)
-    return time.process_time() + sum(sum(child.cpu_times()[:2]) for child in children)
