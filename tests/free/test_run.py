@@ -138,16 +138,12 @@ def test_a_word_that_stands_for_none_is_no_label_of_a_vocabulary(
     assert json.loads((tmp_path / "v.json").read_text())["labels"] == [{"name": "dog"}]
 
 
-def test_a_bank_that_changed_since_a_run_began_is_named_with_both_digests(
-    source: Config, tiny_encoder_dir: Path, tmp_path: Path
-) -> None:
+def test_a_bank_that_changed_since_a_run_began_is_named(source: Config, tiny_encoder_dir: Path, tmp_path: Path) -> None:
     encoder = open_encoder(f"local-dir:{tiny_encoder_dir}")
     bank = tmp_path / "bank"
 
-    def write(texts: list[str]) -> str:
-        return write_bank(
-            open_storage(), str(bank), units(len(texts), encoder.dim), texts, encoder_digest=encoder.digest
-        ).digest
+    def write(texts: list[str]) -> None:
+        write_bank(open_storage(), str(bank), units(len(texts), encoder.dim), texts, encoder_digest=encoder.digest)
 
     def start(folder: Path, **options: object) -> None:
         config = jobs.relabel_config(source, tmp_path / "out")
@@ -155,15 +151,15 @@ def test_a_bank_that_changed_since_a_run_began_is_named_with_both_digests(
         values = {**config.model_dump(exclude_unset=True), "labels": [], "free": [free]}
         assert jobs.run(Config.model_validate(values)).status == "complete"
 
-    old = write(["a red dog", "a cat"])
+    write(["a red dog", "a cat"])
     start(bank)
     bank.rename(tmp_path / "moved")
     start(tmp_path / "moved")  # the same captions in another place are the same bank
-    new = write(["a red dog", "a cat", "a house"])
+    write(["a red dog", "a cat", "a house"])
     with pytest.raises(ConfigError) as caught:
         start(bank)
     told = str(caught.value)
-    assert f"free.0.options.bank_digest (of {bank}) was '{old}', is '{new}'" in told
+    assert f"free.0.options.bank_digest (of {bank}) says something else" in told
     assert told.endswith("choose a new output, or bring back the old settings")
     with pytest.raises(ConfigError, match=r"free\.0\.options\.alpha was None, is 0\.5"):
         start(tmp_path / "moved", alpha=0.5)
