@@ -11,7 +11,8 @@ import psutil
 class PeakMemory:
     """The largest resident memory of a process and all its descendants, in bytes, looked at ``1 / every_s`` times.
 
-    Pages that processes share count once for each.
+    Pages that processes share count once for each. A process that has just been forked to become another program shows
+    all memory of its parent, and the parent's command: it is left out.
     """
 
     def __init__(self, pid: int, every_s: float = 0.1) -> None:
@@ -38,9 +39,17 @@ class PeakMemory:
 
     def _tree(self) -> list[psutil.Process]:
         try:
-            return [self._root, *self._root.children(recursive=True)]
+            command = self._root.cmdline()
+            return [self._root, *(child for child in self._root.children(recursive=True) if _command(child) != command)]
         except psutil.NoSuchProcess:
             return []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _rss(process: psutil.Process) -> int:
