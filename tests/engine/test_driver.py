@@ -29,6 +29,7 @@ def test_all_shards_are_settled_and_counted() -> None:
         "read_bytes": 10,
         "salvaged": 0,
         "captioned": 0,
+        "several_images": 0,
         "reasons": {"no_image": 5},
         "seconds": {"read": 2.5, "device": 5.0},
     }
