@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,16 @@ def test_a_vocabulary_may_be_a_list_and_settings_a_dict(tmp_path: Path, tiny_enc
         encoder={"precision": "float32"},
     )  # fmt: skip
     assert again.this_run["rows"] == 0
+    other = tmp_path / "other"
+    shutil.copytree(tiny_encoder_dir, other)
+    there = {"name": f"local-dir:{other}", "precision": "float32", "batch_size": 2}
+    moved: dict[str, Any] = {"vocabulary": ["dog", "cat"], "config": {**config, "encoder": there}}
+    assert curator.label(tmp_path / "0.tar", tmp_path / "out", **moved).status == "complete"
+    described = json.loads((other / "open_clip_config.json").read_text())
+    described["preprocess_cfg"] = {**described.get("preprocess_cfg", {}), "mean": [0.1, 0.2, 0.3]}
+    (other / "open_clip_config.json").write_text(json.dumps(described))
+    with pytest.raises(ConfigError, match="encoder_digest differ"):
+        curator.label(tmp_path / "0.tar", tmp_path / "out", **moved)
     columns = curator.open_dataset(tmp_path / "out").schema.names
     assert {"kinds", "labels"} <= set(columns)
     relabelled = curator.relabel(tmp_path / "out", tmp_path / "new", vocabulary=["a", "b"])

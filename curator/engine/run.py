@@ -17,6 +17,7 @@ from curator.data import Shard
 from curator.engine.backends.local import LocalFleet, Worker
 from curator.engine.compose import (
     WorkerPlan,
+    open_encoder,
     plan_worker,
     ray_resources,
     require_paths,
@@ -115,7 +116,17 @@ def label(
     config = learn_conditions(config, storage)
     plan = plan_worker(config)
     summary = run_work(_work(plan, storage), config, storage, observe=observe, stop=stop, fleet=fleet)
+    if not summary.this_run["shards"] and summary.status in ("complete", "over_budget"):
+        _check_local_weights(plan, storage)
     return note_samples(summary, config, plan.annotations.readers_of_captions)
+
+
+def _check_local_weights(plan: WorkerPlan, storage: Storage) -> None:
+    """ConfigError where local weights are not those of the run: where no worker opened them, only this looks."""
+    named = plan.config.encoder.model_dump(include={"name", "pretrained", "precision"})
+    ledger = Ledger(storage, plan.config.output.url)
+    if plan.shaping["encoder"] != named and ledger.run() is not None:
+        ledger.check_run({"encoder_digest": open_encoder(plan.config).digest}, plan.shaping)
 
 
 def label_work(config: Config, storage: Storage) -> Work:
