@@ -55,6 +55,7 @@ class NotLoaded:
 
 def main() -> None:
     """Start processes, have one of them at work for ever, fork a stranger that holds all files open, and wait."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
     pool = DecodeProcesses(Nursery(Obedient(), SHAPE), slots=2, limit_s=3600.0)
     pool.submit(Job(b"sleep", lambda outcome: None))  # a thread that prints at the end of a program may abort it
     while len(pool.pids) < 1:

@@ -291,7 +291,10 @@ def test_an_interrupt_from_the_terminal_is_the_workers_alone() -> None:
     assert program.stdout is not None
     *pids, _ = map(int, program.stdout.readline().split())
     ours = processes(pids)
-    os.killpg(program.pid, signal.SIGINT)
-    _, errors = program.communicate(timeout=60)
-    assert (program.returncode, errors) == (0, b"")
-    wait_until(lambda: not any(map(alive, ours)))
+    try:
+        os.killpg(program.pid, signal.SIGINT)
+        _, errors = program.communicate(timeout=60)
+        assert (program.returncode, errors) == (0, b"")
+        wait_until(lambda: not any(map(alive, ours)))
+    finally:
+        program.kill()
