@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import tracemalloc
@@ -35,6 +36,9 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     XDG_CACHE_HOME=_CACHE,
 )
+
+# Who is started in the background ignores SIGINT, and so would every program that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, however slow the machine: `pytest --hypothesis-profile=default` looks for others.
 settings.register_profile(

@@ -28,7 +28,7 @@ class Place:
 
 def options_for(endpoint_url: str, **changes: object) -> StorageOptions:
     """Options with waits that suit a test."""
-    waits = {"connect_timeout_s": 2.0, "read_timeout_s": 5.0, "attempts": 4, "backoff_s": 0.01, "backoff_cap_s": 0.05}
+    waits = {"connect_timeout_s": 2.0, "read_timeout_s": 30.0, "attempts": 4, "backoff_s": 0.01, "backoff_cap_s": 0.05}
     return StorageOptions(endpoint_url=endpoint_url, addressing_style="path", **{**waits, **changes})  # type: ignore[arg-type]
 
 
