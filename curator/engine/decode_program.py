@@ -34,7 +34,12 @@ _OOM_SCORE: Final = "500"
 
 
 def main() -> None:
-    """The nursery. Standard input is the socket of its worker."""
+    """The nursery. Standard input is the socket of its worker, whose end may come at any time."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        _main()
+
+
+def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -47,8 +52,8 @@ def main() -> None:
         prepare = getattr(decode, "prepare", None)
         if prepare is not None:
             prepare()
-    except EOFError:
-        return
+    except (EOFError, ConnectionError):
+        raise
     except BaseException as error:
         send_json(control, {"error": f"{type(error).__name__}: {error}"})
         return

@@ -16,10 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-import inflect
-
 from curator.entities.building import SourceEntity
 from curator.errors import ConfigError, NotFoundError
+from curator.kernels.plurals import plural
 from curator.storage.base import ReadStream, Storage
 from curator.wordnet.files import WordNet
 
@@ -201,10 +200,9 @@ def read_wordnet(folder: Path, *, plurals: bool = True) -> Iterator[SourceEntity
     """
     wordnet = WordNet(folder)
     nouns = wordnet.nouns
-    plural = inflect.engine().plural_noun
     senses: dict[int, dict[str, float]] = {}
     for noun in sorted(nouns):
-        several = str(plural(noun)) if plurals and _is_plain(noun) else noun
+        several = plural(noun) if plurals and _is_plain(noun) else noun
         for rank, offset in enumerate(wordnet.offsets(noun), 1):
             own = senses.setdefault(offset, {})
             own[noun] = 1.0 / rank

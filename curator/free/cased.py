@@ -18,7 +18,7 @@ from curator.data import ColumnSpec, ColumnValues, Embeddings
 from curator.free.banks import Captions, bank_digest, open_bank
 from curator.free.pos import FILTERS, PosFilter, is_filter, open_filter
 from curator.free.ranked import Ranked, best_of, labels_of
-from curator.free.singular import singular
+from curator.kernels.plurals import singular
 from curator.storage.base import Storage
 
 if TYPE_CHECKING:

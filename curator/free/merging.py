@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from curator.free.singular import singular_phrase
 from curator.kernels.names import plain
+from curator.kernels.plurals import singular_phrase
 from curator.wordnet.lexicon import lexicon
 
 if TYPE_CHECKING:

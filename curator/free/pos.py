@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from curator.errors import ConfigError
-from curator.free.singular import singular
+from curator.kernels.plurals import singular
 from curator.options import package
 from curator.wordnet.lexicon import lexicon
 

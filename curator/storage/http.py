@@ -162,7 +162,7 @@ class HttpStorage:
             raise ConfigError(f"{redact(url)}: not an http url") from error
         except (HTTPError, OSError) as error:
             # urllib3's messages may quote the url with its query: say the kind only
-            raise RetryableError(f"{redact(url)}: {type(error).__name__}") from None
+            raise RetryableError(f"{redact(url)}: {_why(error)}") from None
         if answer.status in (200, 206, 416):
             return answer
         answer.close()
@@ -212,7 +212,7 @@ class _HttpStream:
         try:
             data = self._answer.read(None if size < 0 else size)
         except (HTTPError, OSError) as error:
-            raise RetryableError(f"{redact(self.url)}: {type(error).__name__} in the body") from None
+            raise RetryableError(f"{redact(self.url)}: {_why(error)} in the body") from None
         if self._left is not None:
             self._left -= len(data)
         return data
@@ -233,6 +233,15 @@ def _entry(url: str, answer: urllib3.BaseHTTPResponse) -> Entry:
     if not etag.startswith('"'):
         etag = f"{etag or headers.get('Last-Modified', '')}/{size}"
     return Entry(url, int(size), etag)
+
+
+def _why(error: BaseException) -> str:
+    """What went wrong in words that hold no url: a fault's own text may show the query, and signatures in it."""
+    reason = getattr(error, "reason", None)
+    fault = reason if isinstance(reason, BaseException) else error
+    cause = fault.__cause__ or fault
+    told = cause.strerror if isinstance(cause, OSError) else None
+    return f"{type(fault).__name__} ({told})" if told else type(fault).__name__
 
 
 def _without_user(url: str) -> tuple[str, dict[str, str]]:

@@ -35,9 +35,9 @@ from curator.free.merging import folded
 from curator.free.nouns import words_of
 from curator.free.novic.weights import EMBEDDED, from_bytes
 from curator.free.pos import open_filter
-from curator.free.singular import singular
 from curator.kernels.candidates import words_of as caption_words
 from curator.kernels.metrics import bootstrap
+from curator.kernels.plurals import singular
 from curator.storage import Storage, open_storage
 from curator.wordnet.lexicon import lexicon
 

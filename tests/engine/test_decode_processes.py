@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -234,6 +235,14 @@ def test_a_decoder_that_cannot_be_loaded_is_told() -> None:
         DecodeProcesses(Nursery(NotLoaded(), SHAPE), slots=1, limit_s=60.0)
     with pytest.raises(NurseryError, match="cannot be started"):
         Nursery(lambda data: None, SHAPE)  # type: ignore[arg-type, return-value]
+
+
+def test_a_worker_that_ends_before_its_program_has_begun_leaves_no_word(capfd: pytest.CaptureFixture[str]) -> None:
+    Nursery(Obedient(), SHAPE).close()
+    nursery = Nursery(Obedient(), SHAPE)
+    wait_until(lambda: bool(select.select([nursery._control], [], [], 0)[0]))  # it has said that it is ready
+    nursery.close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_processes_threads_decode_unless_processes_were_asked_for(

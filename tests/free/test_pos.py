@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from curator.free.pos import open_filter
-from curator.free.singular import singular_phrase
+from curator.kernels.plurals import singular_phrase
 
 
 def test_which_words_may_name_a_picture() -> None:
@@ -29,7 +29,7 @@ def test_the_last_word_of_a_phrase_is_put_in_the_singular(phrase: str, single: s
 def test_inflect_is_imported_without_its_costly_checks_and_typeguard_is_left_as_it_was() -> None:
     code = """
 import typeguard
-from curator.free.singular import singular
+from curator.kernels.plurals import singular
 before = typeguard.typechecked
 print(singular("dogs"), singular("children"), singular("dog"), typeguard.typechecked is before)
 import inflect

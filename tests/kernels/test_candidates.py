@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from curator.free.singular import singular
 from curator.kernels.candidates import (
     NO_CANDIDATE,
     candidate_scores,
@@ -21,6 +20,7 @@ from curator.kernels.candidates import (
     repeated,
     words_of,
 )
+from curator.kernels.plurals import singular
 
 WORKED_EXAMPLE = [
     "<PERSON> holding a Golden-Retriever dog, see http://x.y/z.jpg",

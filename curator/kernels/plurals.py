@@ -1,4 +1,4 @@
-"""Owns the singular of English words. Knows no caption and no label."""
+"""Owns singular and plural of English words. Knows no caption and no label."""
 
 from __future__ import annotations
 
@@ -47,6 +47,12 @@ def singular(word: str) -> str:
     """The singular of ``word`` as inflect knows it; the word itself where it is one already."""
     with _LOCK:
         return _engine().singular_noun(word) or word
+
+
+def plural(noun: str) -> str:
+    """The plural of ``noun`` as inflect forms it."""
+    with _LOCK:
+        return str(_engine().plural_noun(noun))
 
 
 def singular_phrase(phrase: str) -> str:
