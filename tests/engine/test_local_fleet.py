@@ -137,6 +137,29 @@ def test_a_worker_that_does_not_start_is_tried_again_up_to_the_bound() -> None:
     assert fleet.wait(0.05) == []
 
 
+def test_a_machine_without_threads_for_a_successor_ends_the_fleet_instead_of_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "curator-local-1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    def build() -> FakeWorker:
+        raise OSError("out of memory")
+
+    fleet = LocalFleet(build, replacements=2)
+    fleet.start()
+    (news,) = hear(fleet, 1)
+    assert isinstance(news, WorkerLost)
+    assert news.cause == "did not start: OSError: out of memory"
+    assert fleet.alive == 0
+
+
 @pytest.mark.parametrize("repetition", range(20))
 def test_whoever_hears_of_a_failed_start_finds_its_successor_alive(repetition: int) -> None:
     """Else the driver would take the fleet for lost."""

@@ -81,10 +81,15 @@ class LocalFleet:
 
     def _replace(self) -> None:
         """Before the loss becomes known: whoever hears of it must find the successor alive."""
+        lost = 1
         if self._started <= self._replacements and not self._closed:
-            self.start()
+            try:
+                self.start()
+            except RuntimeError:  # the machine gives no thread: the successor is lost as it begins
+                logger.debug("worker did not start", exc_info=True)
+                lost = 2
         with self._lock:
-            self._lost += 1
+            self._lost += lost
 
     def submit(self, worker: str, lease: Lease) -> None:
         threading.Thread(
