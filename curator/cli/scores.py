@@ -37,6 +37,9 @@ def concepts(
     ] = False,
     rare: Annotated[int, typer.Option(help="Warn of concepts that fewer rows have")] = 100,
     t: Annotated[float, typer.Option("--t", help="MetaCLIP's limit: entries above it are thinned to it")] = 20_000,
+    tail: Annotated[
+        float | None, typer.Option(help="In its place: the share of matches that entries rarer than the limit have")
+    ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the long tail: concepts.png")] = False,
     backend: Annotated[str | None, typer.Option(help="local | ray")] = None,
     config: ConfigPath = None,
@@ -48,6 +51,8 @@ def concepts(
 
     if text not in ("words", "phrase"):
         raise typer.BadParameter("choose words or phrase", param_hint="--text")
+    if tail is not None and not 0 < tail < 1:
+        raise typer.BadParameter(f"{tail} is no share between 0 and 1", param_hint="--tail")
     request = Request(
         concepts=names,
         images=images,
@@ -57,6 +62,7 @@ def concepts(
         ngrams=ngrams,
         rare=rare,
         t=t,
+        tail=tail,
         plot=plot,
     )
     settings = load(config, overrides, None, output, input={"run": run.rstrip("/")}, run={"backend": backend})
@@ -79,6 +85,7 @@ def concepts(
             "misalignment": found.misalignment,
             "misalignment_of_named": found.misalignment_of_named,
             "rare": [row["concept_id"] for row in rarest],
+            "t": dict(found.limits),
             "written": list(found.written),
         }
         typer.echo(json.dumps(stated, indent=1))
@@ -99,6 +106,8 @@ def _show(found: Frequencies) -> None:
         console.print(
             f"{found.misalignment:.2%} of captioned rows share no concept with their image{named}", highlight=False
         )
+    for name, limit in found.limits.items():
+        console.print(f"{name}: entries of more than {limit:g} rows are thinned to them", highlight=False)
     for url in found.written:
         console.print(url, highlight=False, soft_wrap=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +48,8 @@ class Request:
 
     ``images`` is the column whose labels say what an image shows (default: that label set, else the run's only one; ""
     counts texts alone); ``columns`` are counted entry by entry; with ``ngrams`` words and pairs of words are,
-    too. ``rare`` and ``t`` shape the tables, not the counts.
+    too. ``rare``, ``t`` and ``tail`` shape the tables, not the counts; ``tail``, the share of matches that entries rarer
+    than ``t`` have, takes the place of ``t``.
     """
 
     concepts: str | None = None
@@ -59,17 +60,19 @@ class Request:
     ngrams: bool = False
     rare: int = 100
     t: float = 20_000
+    tail: float | None = None
     plot: bool = False
 
 
 @dataclass(frozen=True)
 class Frequencies:
-    """What a job left: its summary, the totals of the run, the tables by name and the urls of what was written."""
+    """What a job left: its summary, the totals of the run, the tables by name, MetaCLIP's limit of each and urls."""
 
     summary: Summary
     totals: Mapping[str, int] = field(default_factory=dict)
     concepts: pa.Table | None = None
     entries: Mapping[str, pa.Table] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
     written: tuple[str, ...] = ()
 
     @property
@@ -195,9 +198,10 @@ def _write(output: str, plan: CountPlan, request: Request, summary: Summary, sto
         if request.plot:
             png = draw_long_tail(concepts, request.rare)
             written.append(storage.write(join(output, "concepts.png"), png).url)
-    entries = {name: entry_table(counts, name, request.t) for name in counting.columns}
-    for name, table in entries.items():
-        written.append(write_table(storage, output, f"entries-{name}.parquet", table, {**footer, "t": str(request.t)}))
+    entries, limits = {}, {}
+    for name in counting.columns:
+        entries[name], limits[name] = table, t = entry_table(counts, name, request.t, request.tail)
+        written.append(write_table(storage, output, f"entries-{name}.parquet", table, {**footer, "t": str(t)}))
         written.append(storage.write(join(output, f"entries-{name}.json"), entry_json(table)).url)
     sections = {CAPTION: totals["captioned"], PICTURE: totals["ok"]}
     if counting.ngrams:
@@ -206,14 +210,15 @@ def _write(output: str, plan: CountPlan, request: Request, summary: Summary, sto
         url, different[f"different_{section}s"] = write_digests(storage, output, section, tables, footer, rows)
         written.append(url)
     known = {**totals, **different}
-    found = Frequencies(summary, known, concepts, entries, tuple(written))
+    found = Frequencies(summary, known, concepts, entries, limits, tuple(written))
     stated = {
         **footer,
         "totals": known,
+        "t": limits,
         "misalignment": found.misalignment,
         "misalignment_of_named": found.misalignment_of_named,
         "files": [Path(url).name for url in written],
     }
     text = json.dumps(stated, indent=1, sort_keys=True) + "\n"
     last = storage.write(join(output, "totals.json"), text.encode()).url
-    return Frequencies(summary, known, concepts, entries, (*written, last))
+    return replace(found, written=(*written, last))

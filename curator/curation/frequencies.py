@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curator.curation.counts import BOTH, COLUMN, IMAGE, NGRAM, TEXT, TOTAL, Counting, merged
-from curator.kernels.metaclip import entry_probabilities
+from curator.kernels.metaclip import entry_probabilities, tail_limit
 from curator.storage import Storage, Upload, join
 
 BUCKET_ROWS = 4_000_000
@@ -66,13 +66,19 @@ def _numbers(counts: pa.Table, section: str, keys: list[str]) -> np.ndarray[Any,
     return np.array([known.get(key, 0) for key in keys], np.int64)
 
 
-def entry_table(counts: pa.Table, column: str, t: float) -> pa.Table:
-    """A row per entry that the column has, the most frequent first: entry_id, name, n, and t / max(n, t)."""
+def entry_table(counts: pa.Table, column: str, t: float, tail: float | None = None) -> tuple[pa.Table, float]:
+    """A row per entry that the column has, the most frequent first: entry_id, name, n, t / max(n, t); and t.
+
+    With ``tail``, t is such that entries rarer than it make up that share of all matches (``tail_limit``).
+    """
     chosen = counts.filter(pc.equal(counts["section"], f"{COLUMN}{column}"))
     chosen = chosen.sort_by([("n", "descending"), ("key", "ascending")])
-    probability = entry_probabilities(chosen["n"].to_numpy(), t)
+    n = chosen["n"].to_numpy()
+    if tail is not None and len(n):
+        t = tail_limit(n, tail)
     names = pc.coalesce(chosen["name"], chosen["key"])
-    return pa.table({"entry_id": chosen["key"], "name": names, "n": chosen["n"], "probability": probability})
+    columns = {"entry_id": chosen["key"], "name": names, "n": chosen["n"], "probability": entry_probabilities(n, t)}
+    return pa.table(columns), t
 
 
 def entry_json(entries: pa.Table) -> bytes:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,14 @@ def test_counts_are_those_of_a_naive_count(run: Path, parts: list[list[Row]], tm
     expected = naive(parts)["entries"]
     probabilities = {row["entry_id"]: row["probability"] for row in found.entries["entries"].to_pylist()}
     assert probabilities == {name: pytest.approx(min(1, 4 / n)) for name, n in expected.items()}
-    again = count(run, tmp_path / "out")
+    assert found.limits == {"entries": 4, "things": 4}
+    again = count(run, tmp_path / "out", replace(REQUEST, tail=0.5))
     assert again.summary.this_run["shards"] == 0
     assert again.totals == found.totals
+    ordered = sorted(expected.values())
+    shares = [abs(sum(ordered[: place + 1]) / sum(ordered) - 0.5) for place in range(len(ordered))]
+    assert again.limits["entries"] == ordered[shares.index(min(shares))]
+    assert again.limits["entries"] not in (4, ordered[0], ordered[-1])
 
 
 def test_a_bound_on_scores_and_several_ranges_of_digests(
