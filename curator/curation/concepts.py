@@ -48,8 +48,8 @@ class Request:
 
     ``images`` is the column whose labels say what an image shows (default: that label set, else the run's only one; ""
     counts texts alone); ``columns`` are counted entry by entry; with ``ngrams`` words and pairs of words are,
-    too. ``rare``, ``t`` and ``tail`` shape the tables, not the counts; ``tail``, the share of matches that entries rarer
-    than ``t`` have, takes the place of ``t``.
+    too. ``rare``, ``t`` and ``tail`` shape the tables, not the counts; ``tail``, the share of matches of entries rarer
+    than ``t``, takes its place.
     """
 
     concepts: str | None = None
