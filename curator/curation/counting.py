@@ -25,6 +25,7 @@ from curator.engine.fleet import Fleet
 from curator.engine.ledger import Ledger, version_of
 from curator.engine.progress import Progress, Summary
 from curator.engine.run import Work, ignore_progress, learn_conditions, run_work
+from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError
 from curator.kernels.concepts import ConceptTexts
 from curator.storage import Storage, join
@@ -94,6 +95,7 @@ def plan_count(config: Config, counting: Counting, storage: Storage) -> CountPla
     if Ledger(storage, output).run() is not None:
         raise ConfigError(f"{output}: is a run's output, among whose parts counts cannot stand; choose another output")
     run = Ledger(storage, source).begun()
+    warn_unless_ended(source, storage)
     settings = config.model_dump()
     settings["output"]["url"] = join(output, FOLDER)
     settings["run"]["prune"] = True  # what is no longer in the run must not count

@@ -18,6 +18,7 @@ import torch
 from curator.annotators import AnnotatorSpec, DeviceEncoder, Means, TextVectors
 from curator.cache import replacing
 from curator.data import Embeddings, EntityTag
+from curator.engine.wait import warn_unless_ended
 from curator.entities.exemplars import Exemplars, Pool, pooled_with_captions
 from curator.entities.mofi import MofiAnnotator
 from curator.errors import ConfigError
@@ -94,6 +95,7 @@ def calibrate(
 
 def captioned(run: str, storage: Storage, rows: int) -> tuple[Tensor, list[str]]:
     """Unit vectors [N, D] and captions of the first N rows of a run that have one, N at most ``rows``."""
+    warn_unless_ended(run, storage)
     found, captions, count = [], list[str](), 0
     for batch in scan(run, storage, ["caption", "embedding"], only_ok=True):
         filled = [place for place, caption in enumerate(batch.column("caption").to_pylist()) if caption]
@@ -126,6 +128,7 @@ class Pair:
 
 def _pairs(run: str, storage: Storage, pool: Pool, encoder: DeviceEncoder | None, column: str | None) -> Iterator[Pair]:
     """The rows of a run, as the exemplars' ``pool`` has them. Only captions need the encoder."""
+    warn_unless_ended(run, storage)
     texts = None if encoder is None else TextVectors(encoder)
     names = ["sample_id", "caption", "embedding", *([] if column is None else [column])]
     for batch in scan(run, storage, names, only_ok=True, batch_rows=_BATCH_ROWS):

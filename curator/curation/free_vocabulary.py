@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.engine.compose import run_encoder
+from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError
 from curator.evaluation.label_columns import chosen, free_label_sets, label_columns
 from curator.free.merging import Concept, merge_near, merge_synonyms, variants
@@ -55,6 +56,7 @@ def vocabulary_from_free(
 
 def count_labels(run: str, storage: Storage, label_set: str, ranks: int) -> Counter[str]:
     """How often each label is among the ``ranks`` best of a row."""
+    warn_unless_ended(run, storage)
     counts: Counter[str] = Counter()
     for batch in scan(run, storage, [f"{label_set}.list.element.label"]):
         lists = batch.column(label_set)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError
 from curator.storage import Storage
 from curator.tables.readers import Part, parts, scan
@@ -40,6 +41,7 @@ def percentiles(
     first = next(parts(run, storage), None)
     if first is None:
         raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
+    warn_unless_ended(run, storage)
     with Part(first, storage) as part:
         scores, texts = columns_of_kind(part.schema, "score"), columns_of_kind(part.schema, "text")
         counts = columns_of_kind(part.schema, "count")

@@ -21,6 +21,7 @@ from curator.engine.ledger import Ledger
 from curator.engine.preview import Preview, preview, preview_label
 from curator.engine.progress import Progress, Summary
 from curator.engine.run import Work, ignore_progress, label, learn_conditions, run_work
+from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError
 from curator.storage import Storage
 from curator.tables.readers import part_url, parts
@@ -96,6 +97,7 @@ def plan_relabel(config: Config, storage: Storage | None = None) -> tuple[Relabe
         raise ConfigError(f"{output}: a run cannot be relabelled in place; choose another output, then remove the old")
     storage = storage or storage_of(config)
     run = Ledger(storage, source).begun()
+    warn_unless_ended(source, storage)
     digests = run["digests"]
     settled = with_recorded_encoder(config, run["settings"], digests["precision"])
     annotations = read_annotations(settled, storage)

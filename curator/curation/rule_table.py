@@ -14,6 +14,7 @@ from curator.curation.counting import FOLDER
 from curator.curation.frequencies import UploadFile
 from curator.curation.rules import Frequencies, Rule, RuleSet
 from curator.engine.ledger import Ledger, version_of
+from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError, NotFoundError
 from curator.kernels.ngrams import NgramRanks
 from curator.storage import Storage, join
@@ -56,6 +57,7 @@ def apply_rules(
     first = next(parts(run, storage), None)
     if first is None:
         raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
+    warn_unless_ended(run, storage)
     with Part(first, storage) as part:
         chosen = RuleSet(rules, part.schema.names, read_frequencies(frequencies, storage) if frequencies else None)
     upload = storage.upload(output) if output else None

@@ -10,18 +10,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from curator.data import Receipt, Shard
+from curator.engine.differences import differences_of
 from curator.engine.scheduler import Quarantine
 from curator.errors import ConfigError, ExistsError, NotFoundError
 from curator.storage import Storage, join
+from curator.storage.urls import redact
 
 _PARALLEL_READS = 16
-_DIGEST = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
+_RECEIPT = {
+    field.name for field in dataclasses.fields(Receipt) if field.default is field.default_factory is dataclasses.MISSING
+}
 
 
 def version_of(size: int | None, etag: str | None) -> str | None:
@@ -46,7 +49,7 @@ class Ledger:
 
     def run(self) -> dict[str, Any] | None:
         """What ``open_run`` recorded; None where no run has begun here."""
-        return self._read_json(self._url("run.json"))
+        return self._read_json(self._url("run.json"), {"digests", "config"})
 
     def begun(self) -> dict[str, Any]:
         """What ``open_run`` recorded. ConfigError where no run has begun here."""
@@ -66,7 +69,7 @@ class Ledger:
         known = recorded["digests"]
         changed = sorted(name for name, digest in digests.items() if known.get(name) != digest)
         if changed:
-            differences = _differences(recorded["config"], config, recorded.get("settings"))
+            differences = differences_of(recorded["config"], config, recorded.get("settings"))
             raise ConfigError(
                 f"{self.output}: was begun with another configuration ({', '.join(changed)} differ"
                 f"{': ' + differences if differences else ''}); choose a new output, or bring back the old settings"
@@ -102,7 +105,7 @@ class Ledger:
         """Every receipt (of ``done``, else all), read several at a time and yielded in order of shard id."""
         done = self.done() if done is None else done
         urls = (self.receipt_url(shard_id, version) for shard_id in sorted(done) for version in done[shard_id])
-        return (Receipt(**fields) for fields in self._read_all(urls))
+        return (Receipt(**fields) for fields in self._read_all(urls, _RECEIPT))
 
     def drop_receipts(self, shard_id: str, versions: Iterable[str]) -> None:
         """Forget the receipts of a shard's earlier contents, once there is one of the present content."""
@@ -129,7 +132,8 @@ class Ledger:
 
     def quarantined(self) -> dict[str, dict[str, Any]]:
         """Shard id -> dead letter."""
-        letters = self._read_all(entry.url for entry in self._storage.list(self._url("quarantine") + "/"))
+        urls = (entry.url for entry in self._storage.list(self._url("quarantine") + "/"))
+        letters = self._read_all(urls, {"shard_id", "size", "etag"})
         return {letter["shard_id"]: letter for letter in letters}
 
     def release(self, shard_id: str) -> None:
@@ -152,19 +156,37 @@ class Ledger:
 
     def summary(self, run_id: str | None = None) -> dict[str, Any] | None:
         """That of the newest run, or of the one with ``run_id``; None where that has not ended."""
-        return self._read_json(self._url("summary.json") if run_id is None else self._url("runs", f"{run_id}.json"))
+        name = ("summary.json",) if run_id is None else ("runs", f"{run_id}.json")
+        return self._read_json(self._url(*name), {"status"})
 
-    def _read_all(self, urls: Iterable[str]) -> Iterator[dict[str, Any]]:
+    def _read_all(self, urls: Iterable[str], needed: Collection[str]) -> Iterator[dict[str, Any]]:
         with ThreadPoolExecutor(_PARALLEL_READS, thread_name_prefix="curator-ledger") as pool:
             for batch in _batches(urls, 64 * _PARALLEL_READS):
-                yield from map(json.loads, pool.map(self._storage.read, batch))
+                contents = pool.map(self._storage.read, batch)
+                yield from (_parse(url, data, needed) for url, data in zip(batch, contents, strict=True))
 
-    def _read_json(self, url: str) -> dict[str, Any] | None:
+    def _read_json(self, url: str, needed: Collection[str]) -> dict[str, Any] | None:
         try:
-            loaded: dict[str, Any] = json.loads(self._storage.read(url))
+            return _parse(url, self._storage.read(url), needed)
         except NotFoundError:
             return None
+
+
+def _parse(url: str, data: bytes, needed: Collection[str]) -> dict[str, Any]:
+    """A file of the ledger. ConfigError where something has damaged it: each is written whole or not at all."""
+    try:
+        loaded: Any = json.loads(data)
+    except ValueError:
+        loaded = None
+    if isinstance(loaded, dict) and loaded.keys() >= set(needed):
         return loaded
+    if url.endswith("/run.json"):
+        way_out = "bring it back from a copy, or begin again in a new output"
+    else:
+        way_out = "remove it, and run the same command as before: what it spoke of is done anew"
+    raise ConfigError(
+        f"{redact(url)}: is damaged, {len(data)} bytes that are not the JSON that belongs there; {way_out}"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -233,45 +255,6 @@ def _batches(urls: Iterable[str], size: int) -> Iterator[list[str]]:
             batch = []
     if batch:
         yield batch
-
-
-def _differences(old: Any, new: Any, settings: Any, path: str = "") -> str:
-    """The settings that differ, by name: what a user needs to see which of the two runs is the mistake.
-
-    ``settings`` are those that the old run was given, beside ``old``: where this has the digest of a file's content,
-    the file is named.
-    """
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        old, new = dict(enumerate(old)), dict(enumerate(new))
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = [
-            _differences(old.get(name), new.get(name), _given(settings, name), f"{path}.{name}" if path else str(name))
-            for name in {*old, *new}
-        ]
-        return "; ".join(sorted(text for text in found if text))
-    if old == new:
-        return ""
-    if isinstance(old, list) and isinstance(new, list):
-        old, new = _names(old), _names(new)
-    file = f" (of {settings})" if path.endswith("_digest") and isinstance(settings, str) else ""
-    if all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (old, new)):
-        content = f" than {settings} did" if isinstance(settings, str) and not file else ""
-        return f"{path}{file} says something else{content}"
-    return f"{path}{file} was {old!r}, is {new!r}"
-
-
-def _names(tables: list[Any]) -> list[Any]:
-    """Of tables that have names, those: which label sets there are says more than all about each."""
-    return [each["name"] if isinstance(each, Mapping) and "name" in each else each for each in tables]
-
-
-def _given(settings: Any, name: str | int) -> Any:
-    """What stands in ``settings`` under ``name``, or what a digest of this name is of."""
-    if isinstance(settings, Mapping):
-        return settings.get(str(name).removesuffix("_digest"))
-    if isinstance(settings, Sequence) and isinstance(name, int) and name < len(settings):
-        return settings[name]
-    return None
 
 
 def _to_json(value: Any) -> bytes:

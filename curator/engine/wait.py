@@ -5,6 +5,7 @@ Reads the ledger and the lock of an output, and changes nothing.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,10 @@ from curator.engine.ledger import Ledger
 from curator.engine.lock import Holder, holder_of
 from curator.errors import CuratorError
 from curator.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+_UNFINISHED = ("stopped", "fleet_lost")
 
 
 class EndedError(CuratorError):
@@ -76,6 +81,18 @@ def standing(output: str, storage: Storage) -> str:
     if summary is not None:
         return f"{summary['status']}, ended {summary['ended']}"
     return "interrupted: no run is at work, and the last one left no summary; run the same command again to resume"
+
+
+def warn_unless_ended(output: str, storage: Storage) -> None:
+    """Say that what is read of a run is a part of it, where the run was interrupted or is still at work."""
+    ledger = Ledger(storage, output)
+    if ledger.run() is None:  # no run at all: its reader knows what to say of that
+        return
+    summary = ledger.summary()
+    if summary is None or summary["status"] in _UNFINISHED:
+        logger.warning(
+            "%s: not all of this run is there (%s): only its parts so far are read", output, standing(output, storage)
+        )
 
 
 def _named(holder: Holder) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError
 from curator.evaluation.label_columns import chosen, label_sets
 from curator.evaluation.truth import Truth
@@ -76,6 +77,7 @@ class Codes:
 def collect(output: str, storage: Storage, label_set: str | None, truth: Truth) -> tuple[str, Predictions]:
     """The name of the label set and what it says of every row whose truth is known. ConfigError where none is."""
     name, flags = _columns(output, storage, label_set)
+    warn_unless_ended(output, storage)
     codes = Codes()
     gathered = _Gathered(codes)
     columns = ["sample_id", "key", "status", "caption", "metadata", name, *flags]
@@ -103,6 +105,7 @@ class Sample:
 
 def labelled_sample(output: str, storage: Storage, truth: Truth, *, limit: int | None = None, seed: int = 0) -> Sample:
     """The embeddings of a run whose truth is known, or ``limit`` of them drawn by ``seed``. ConfigError where none."""
+    warn_unless_ended(output, storage)
     gathered = _Gathered(Codes())
     blocks, captions, metadata, truths = [np.empty((0, 0), np.float32)], [], [], []
     for batch in scan(output, storage, ["sample_id", "key", "status", "caption", "metadata", EMBEDDING]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -130,6 +131,20 @@ def test_stopped_and_resumed_and_then_nothing_to_do(source: Config, tmp_path: Pa
     assert run(config).this_run["shards"] == 0
     with pytest.raises(ConfigError, match="begun with another configuration"):
         run(relabel_config(source, tmp_path / "out", {**config.labels[0].model_dump(), "top_k": 1}))
+
+
+def test_of_a_run_that_has_not_ended_it_is_said_that_its_parts_so_far_are_read(
+    source: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(source.output.url, tmp_path / "whole")
+    shutil.copytree(source.output.url, tmp_path / "begun")
+    next((tmp_path / "begun" / "_ledger" / "receipts").iterdir()).unlink()
+    (tmp_path / "begun" / "_ledger" / "summary.json").unlink()
+    for name, shards in (("whole", 3), ("begun", 2)):
+        of_copy = source.model_copy(update={"output": source.output.model_copy(update={"url": str(tmp_path / name)})})
+        caplog.clear()
+        assert run(relabel_config(of_copy, tmp_path / f"{name}-again")).shards["done"] == shards
+        assert ("not all of this run is there (interrupted" in caplog.text) == (name == "begun")
 
 
 def test_a_part_that_changed_is_done_again_and_one_that_vanished_is_quarantined(

@@ -268,6 +268,23 @@ def test_a_run_with_an_id_keeps_a_summary_of_its_own(ledger: Ledger) -> None:
     assert ledger.summary("2026-11-22") == {"status": "complete", "run_id": "2026-11-22"}
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"another": 1}'])
+def test_a_damaged_file_is_named_with_the_way_out(ledger: Ledger, content: bytes) -> None:
+    storage = ledger._storage
+    ledger.open_run({"config": "a"}, {})
+    ledger.create_receipt(receipt_of(A))
+    ledger.write_summary({"status": "complete", "exit_status": 0})
+    for url in [entry.url for entry in storage.list(ledger.root + "/")]:
+        whole = storage.read(url)
+        storage.write(url, content)
+        with pytest.raises(ConfigError, match="is damaged") as caught:
+            (ledger.run(), ledger.summary(), list(ledger.receipts()))
+        assert str(caught.value).startswith(url)
+        assert ("remove it" in str(caught.value)) != url.endswith("run.json")
+        storage.write(url, whole)
+    assert list(ledger.receipts()) == [receipt_of(A)]
+
+
 def test_files_lie_where_other_readers_do_not_look(ledger: Ledger) -> None:
     storage: Storage = ledger._storage
     ledger.create_receipt(receipt_of(A))
