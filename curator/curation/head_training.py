@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError
 from curator.evaluation.truth import Truth, read_truth
 from curator.kernels.logistic import area_under_roc, balanced_accuracy, fit_logistic
@@ -51,7 +52,8 @@ def train_head(
     and the head is then fitted to all but the test. The same run gives the same head. ConfigError where a class lacks
     rows, or the run embeddings.
     """
-    taught = _read(run, storage, read_truth(labels), positive, read_truth(group) if group else None, max_rows)
+    truth, grouping = read_truth(labels, "--labels"), read_truth(group, "--group") if group else None
+    taught = _read(run, storage, truth, positive, grouping, max_rows)
     test = taught.draw < _TEST
     inner = (taught.draw - _TEST) / (1 - _TEST)
     _require_both(taught.chosen(test), f"{run}: the rows held out")
@@ -85,6 +87,7 @@ def train_head(
 
 
 def _read(run: str, storage: Storage, truth: Truth, positive: str, group: Truth | None, max_rows: int) -> Taught:
+    warn_unless_ended(run, storage)
     stacked: list[NDArray[np.float64]] = []
     answers: list[bool] = []
     groups: list[str] = []

@@ -93,10 +93,12 @@ def test_what_cannot_be_taught_says_why(run: Path) -> None:
     for labels, positive, message in [
         ("json.kind", "maybe", "0 of .* are positive"),
         ("json.nothing", "yes", "no row has a label"),
-        ("nothing.csv", "yes", "neither caption, nor json"),
+        ("image.format", "yes", "^--labels image.format: is neither caption, nor json"),
     ]:
         with pytest.raises(ConfigError, match=message):
             train_head(str(run), open_storage(), labels=labels, positive=positive)
+    with pytest.raises(ConfigError, match=r"^--group site: is neither caption, nor json"):
+        train_head(str(run), open_storage(), labels="json.kind", positive="yes", group="site")
 
 
 def test_the_commands(run: Path, tmp_path: Path) -> None:
