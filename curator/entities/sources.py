@@ -27,6 +27,8 @@ ALIAS_WEIGHT: Final = 0.5
 PLURAL_WEIGHT: Final = 0.5
 # Disambiguation pages, categories, templates, project pages: items of Wikidata that no picture shows.
 NO_ENTITIES: Final = ("Q4167410", "Q4167836", "Q11266439", "Q14204246", "Q13406463", "Q22808320")
+_DUMPS: Final = (".json", ".jsonl")
+_KINDS: Final = "tables end in .csv or .parquet, dumps in .json or .jsonl (also .gz or .bz2), WordNet is a folder"
 _FIELDS: Final = frozenset({"entity_id", "name", "aliases", "description", "type", "prior"})
 
 
@@ -54,13 +56,17 @@ def open_bytes(url: str, storage: Storage) -> IO[bytes]:
     try:
         stream = storage.open(url)
     except NotFoundError as error:
-        raise ConfigError(f"{url}: no dump, table or folder of WordNet here ({error})") from error
+        raise _absent(url) from error
     buffered = io.BufferedReader(_Raw(stream), 1 << 20)
     if url.endswith(".gz"):
         return cast("IO[bytes]", gzip.GzipFile(fileobj=buffered))
     if url.endswith(".bz2"):
         return cast("IO[bytes]", bz2.BZ2File(buffered))
     return cast("IO[bytes]", buffered)
+
+
+def _absent(source: str | Path) -> ConfigError:
+    return ConfigError(f"{source}: no such file; give a dump, a table or the folder of WordNet")
 
 
 def read_wikidata(
@@ -86,17 +92,20 @@ def read_wikidata(
                 text = line.strip().rstrip(b",")
                 if text in (b"", b"[", b"]"):
                     continue
-                entity = _item(_parsed(text, f"{url}, line {number}"), wanted, excluded, skipped)
+                entity = _item(_parsed(text, url, number), wanted, excluded, skipped)
                 if entity is not None:
                     yield entity
     except (EOFError, gzip.BadGzipFile, OSError) as error:
         raise ConfigError(f"{url}: cannot be unpacked ({error}); fetch the dump again") from error
 
 
-def _parsed(text: bytes, where: str) -> dict[str, Any]:
+def _parsed(text: bytes, url: str, number: int) -> dict[str, Any]:
+    where = f"{url}, line {number}"
     try:
         item = json.loads(text)
     except ValueError as error:
+        if number == 1 and not url.removesuffix(".gz").removesuffix(".bz2").endswith(_DUMPS):
+            raise ConfigError(f"{url}: is of no kind that is read, by its name and its first line; {_KINDS}") from error
         raise ConfigError(f"{where}: not JSON ({error}); a dump has one item a line, and may have been cut") from error
     if not isinstance(item, dict) or "id" not in item:
         raise ConfigError(f"{where}: not an item of Wikidata; each line is an object with an 'id'")
@@ -165,6 +174,8 @@ def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
             reader = csv.DictReader(file)
             _check_columns(reader.fieldnames or (), path)
             yield from reader
+    except FileNotFoundError as error:
+        raise _absent(path) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read as CSV in UTF-8: {error}") from error
 
@@ -175,8 +186,10 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         file = pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise _absent(path) from error
     except (OSError, pa.ArrowInvalid) as error:
-        raise ConfigError(f"{path}: neither .csv nor Parquet ({error})") from error
+        raise ConfigError(f"{path}: cannot be read as Parquet ({error})") from error
     with file:
         _check_columns(file.schema_arrow.names, path)
         for batch in file.iter_batches(columns=[name for name in file.schema_arrow.names if name in _FIELDS]):

@@ -168,6 +168,14 @@ def test_a_dump_that_says_nonsense(tmp_path: Path, content: bytes, message: str)
     assert not (tmp_path / "g").exists()
 
 
+@pytest.mark.parametrize("name", ["t.tsv", "t.csv.gz", "t"])
+def test_a_file_of_another_kind_is_told_what_is_read(tmp_path: Path, name: str) -> None:
+    content = b"entity_id\tname\n1\tFox\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(ConfigError, match=rf"{name}: is of no kind that is read.*end in .csv or .parquet, dumps in"):
+        list(read_wikidata(str(tmp_path / name), open_storage()))
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
 def test_a_dump_that_was_cut(tmp_path: Path, pack: Any) -> None:
     name = "d.json.gz" if pack is gzip.compress else "d.json.bz2"
