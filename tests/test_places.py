@@ -22,12 +22,12 @@ NAME_NO_FILE = {
         "temperature", "use", "with_templates",
     },
     "free": {
-        "alpha", "beam", "captions", "evidence", "exact", "length_exponent", "mapped", "min_score", "neighbours", "pos",
-        "split", "tau", "temperature", "template", "texts", "top_k", "unguided", "wins",
+        "alpha", "beam", "captions", "cells", "evidence", "exact", "length_exponent", "mapped", "min_score", "neighbours",
+        "pos", "split", "tau", "temperature", "template", "texts", "top_k", "unguided", "wins",
     },
     "entities": {
         "beta", "bank", "descriptions", "id", "keep", "lat", "lon", "max_caption_chars", "max_mentions", "mentions",
-        "most_candidates", "region_name", "threshold", "top_k",
+        "most_candidates", "ner_labels", "region_name", "threshold", "top_k",
         "exemplars_digest", "gazetteer_digest", "regions_digest",
     },
     "scores": {

@@ -68,8 +68,9 @@ def test_what_goes_wrong_before_a_run_is_json_too(tmp_path: Path) -> None:
         "label", "--input", tmp_path / "none", "-o", tmp_path / "out", CURATOR_LOG_FORMAT="json"
     )
     assert (status, out) == (2, "")
-    assert [line["level"] for line in lines] == ["error"]
-    assert "none" in lines[0]["message"]
+    assert [line["level"] for line in lines] == ["warning", "error"]
+    assert "no labels are asked for" in lines[0]["message"]
+    assert f"{tmp_path / 'none'}' stands for no shard" in lines[1]["message"]
 
 
 def test_lines_hide_the_secrets_of_urls(capsys: pytest.CaptureFixture[str]) -> None:
