@@ -22,8 +22,8 @@ NAME_NO_FILE = {
         "temperature", "use", "with_templates",
     },
     "free": {
-        "alpha", "beam", "captions", "cells", "evidence", "exact", "length_exponent", "mapped", "min_score", "neighbours",
-        "pos", "split", "tau", "temperature", "template", "texts", "top_k", "unguided", "wins",
+        "alpha", "beam", "captions", "cells", "evidence", "exact", "length_exponent", "mapped", "min_score",
+        "neighbours", "pos", "split", "tau", "temperature", "template", "texts", "top_k", "unguided", "wins",
     },
     "entities": {
         "beta", "bank", "descriptions", "id", "keep", "lat", "lon", "max_caption_chars", "max_mentions", "mentions",
