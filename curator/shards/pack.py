@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from curator.data import IMAGE_EXTENSIONS
-from curator.errors import ConfigError, NotFoundError
+from curator.errors import ConfigError
+from curator.shards.pack_output import Output, few
 from curator.storage.base import Entry, Storage
 from curator.storage.urls import absolute, is_path, join, redact
 
 SIDECARS: Final = ("txt", "json")
-_RECORDS: Final = "_pack"
+_FEW: Final = 5
 _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -39,7 +42,11 @@ class Source:
 
 @dataclass(slots=True)
 class Packed:
-    """What packing did. ``skipped`` counts the files that are no image and belong to none, by extension."""
+    """What packing did. ``skipped`` counts the files that are no image and belong to none, by extension.
+
+    ``hidden`` counts the files that were not looked at, and ``dangling`` the links to nothing. ``pruned`` counts the
+    shards of earlier calls that were removed.
+    """
 
     shards: int = 0
     written: int = 0
@@ -47,6 +54,9 @@ class Packed:
     bytes: int = 0
     captions: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    hidden: int = 0
+    dangling: int = 0
+    pruned: int = 0
 
     def skip(self, extension: str) -> None:
         self.skipped[extension] = self.skipped.get(extension, 0) + 1
@@ -59,12 +69,15 @@ def pack(
     *,
     max_samples: int = 1000,
     max_bytes: int = 256 << 20,
+    prune: bool = False,
     observe: Callable[[Packed], None] = lambda packed: None,
 ) -> Packed:
     """Write the images below ``folder`` as shards ``output/000000.tar`` and so on, in order of path.
 
     A shard ends at ``max_samples`` or before it would exceed ``max_bytes``. Shards that are there and hold the same
-    files are left alone; older ones beyond the last are a ConfigError, as is a folder without images.
+    files are left alone. Those of earlier calls beyond the last are removed with ``prune``, once all others are
+    written, and a ConfigError without; a tar that packing did not write is a ConfigError always, as is a folder without
+    images.
     """
     folder, output = absolute(folder).rstrip("/"), absolute(output).rstrip("/")
     if f"{output}/".startswith(f"{folder}/"):
@@ -74,36 +87,43 @@ def pack(
     packed = Packed()
     sources = list(_sources(folder, storage, packed))
     if not sources:
-        found = ", ".join(f"{n} *{'.' if name else ''}{name}" for name, n in sorted(packed.skipped.items())[:5])
+        found = [f"{n} *{'.' if name else ''}{name}" for name, n in sorted(packed.skipped.items())[:_FEW]]
+        found += [f"{packed.hidden} hidden, beginning with . or _"] if packed.hidden else []
+        found += [f"{packed.dangling} links to nothing"] if packed.dangling else []
         raise ConfigError(
-            f"{redact(folder)}: holds no image ({found or 'it is empty or not there'}); images are "
+            f"{redact(folder)}: holds no image ({', '.join(found) or 'it is empty or not there'}); images are "
             f"*.{', *.'.join(sorted(IMAGE_EXTENSIONS))}"
         )
-    shards = list(_shards(sources, max_samples, max_bytes))
-    _refuse_others(output, storage, len(shards))
-    for number, samples in enumerate(shards):
-        name = f"{number:06d}.tar"
-        record = join(output, _RECORDS, f"{name}.json")
-        digest = _digest(samples)
-        if not _is_there(join(output, name), record, digest, storage):
-            _write(join(output, name), samples, storage)
-            storage.write(record, json.dumps({"sources": digest, "samples": len(samples)}).encode())
+    shards = {f"{number:06d}.tar": samples for number, samples in enumerate(_shards(sources, max_samples, max_bytes))}
+    there = Output(output, storage)
+    digests = {name: _digest(samples) for name, samples in shards.items()}
+    due = {name for name, digest in digests.items() if not there.holds(name, digest)}
+    leftover, foreign = there.leftover(list(shards))
+    foreign += [name for name in sorted(due) if not there.may_replace(name, partial(_size, shards[name]))]
+    there.refuse(folder, leftover=[] if prune else leftover, foreign=sorted(foreign))
+    for name, samples in shards.items():
+        if name in due:
+            entry, sha256 = _write(join(output, name), samples, storage)
+            there.record(name, entry, sources=digests[name], samples=len(samples), sha256=sha256)
             packed.written += 1
         packed.shards += 1
         packed.samples += len(samples)
         packed.bytes += sum(sample.bytes for sample in samples)
         packed.captions += sum(any(extension == "txt" for extension, _ in sample.members) for sample in samples)
         observe(packed)
+    packed.pruned = sum(there.remove(name) for name in leftover)
     return packed
 
 
 def _sources(folder: str, storage: Storage, packed: Packed) -> Iterator[Source]:
-    """The samples below a folder, in order of path. Names that begin with ``_`` or ``.`` are not looked at."""
+    """The samples below a folder, in order of path. Names that begin with ``_`` or ``.`` are counted only."""
+    packed.dangling = _dangling(folder, ()) if is_path(folder) else 0
     images: list[tuple[str, str, Entry]] = []
     sidecars: dict[tuple[str, str], Entry] = {}
     for entry in storage.list(f"{folder}/"):
         path = entry.url[len(folder) + 1 :]
         if any(step.startswith(("_", ".")) for step in path.split("/")):
+            packed.hidden += 1
             continue
         stem, extension = _split(path)
         if extension in IMAGE_EXTENSIONS:
@@ -114,17 +134,48 @@ def _sources(folder: str, storage: Storage, packed: Packed) -> Iterator[Source]:
             packed.skip(extension)
     alike = Counter(_key(stem) for _, stem, _ in images)
     used: set[tuple[str, str]] = set()
-    keys: dict[str, str] = {}
+    keys: dict[str, list[str]] = {}
     for path, stem, entry in images:
         extension = _split(path)[1]
         key = _key(stem) if alike[_key(stem)] == 1 else f"{_key(stem)}_{extension}"
-        if (other := keys.setdefault(key, path)) != path:
-            raise ConfigError(f"{redact(folder)}: {other!r} and {path!r} would both be sample {key!r}; rename one")
+        keys.setdefault(key, []).append(path)
         own = [(each, sidecars[stem, each]) for each in SIDECARS if (stem, each) in sidecars]
         used.update((stem, each) for each, _ in own)
         yield Source(key, path, ((extension, entry), *own))
     for _, extension in sorted(sidecars.keys() - used):
         packed.skip(extension)
+    if shared := {key: paths for key, paths in keys.items() if len(paths) > 1}:
+        raise ConfigError(f"{redact(folder)}: {_told(shared)}")
+
+
+def _told(shared: Mapping[str, Sequence[str]]) -> str:
+    """What is wrong with keys that several images share: how many there are, and the first few."""
+    told = []
+    for key, paths in list(shared.items())[:_FEW]:
+        names = [repr(path) for path in paths]
+        who = f"{' and '.join(names)} would both" if len(names) == 2 else f"{few(names)} would all"
+        told.append(f"{who} be sample {key!r}")
+    if len(shared) == 1:
+        return f"{told[0]}; rename all but one"
+    more = f"; and {len(shared) - _FEW} more" if len(shared) > _FEW else ""
+    return f"{len(shared)} samples would be several images each: {'; '.join(told)}{more}; rename all but one of each"
+
+
+def _dangling(folder: str, ancestors: tuple[tuple[int, int], ...]) -> int:
+    """How many links below a local folder lead to nothing: no listing shows them. A loop of links is walked once."""
+    try:
+        stat = os.stat(folder)
+        if (stat.st_dev, stat.st_ino) in ancestors:
+            return 0
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except OSError:  # the listing says what is wrong with it
+        return 0
+    inside = (*ancestors, (stat.st_dev, stat.st_ino))
+    return sum(
+        _dangling(entry.path, inside) if entry.is_dir() else entry.is_symlink() and not os.path.exists(entry.path)
+        for entry in found
+    )
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -152,14 +203,6 @@ def _shards(sources: Sequence[Source], max_samples: int, max_bytes: int) -> Iter
     yield shard
 
 
-def _refuse_others(output: str, storage: Storage, shards: int) -> None:
-    names = {f"{number:06d}.tar" for number in range(shards)}
-    for entry in storage.list(f"{output}/"):
-        name = entry.url[len(output) + 1 :]
-        if name.endswith(".tar") and "/" not in name and name not in names:
-            raise ConfigError(f"{redact(entry.url)}: is no shard of these images; give an empty output, or remove it")
-
-
 def _digest(samples: Sequence[Source]) -> str:
     told = [
         [sample.key, sample.path, [[extension, entry.size, entry.etag] for extension, entry in sample.members]]
@@ -168,35 +211,46 @@ def _digest(samples: Sequence[Source]) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def _is_there(shard: str, record: str, digest: str, storage: Storage) -> bool:
-    try:
-        storage.stat(shard)
-        return bool(json.loads(storage.read(record))["sources"] == digest)
-    except (NotFoundError, ValueError, KeyError):
-        return False
+def _members(samples: Sequence[Source]) -> Iterator[tuple[str, int, Entry | bytes]]:
+    """The name, size and content of each member of a shard, in order."""
+    for sample in samples:
+        for extension, entry in sample.members:
+            yield f"{sample.key}.{extension}", entry.size, entry
+        if "json" not in dict(sample.members):
+            whence = {"path": sample.path, "folder": sample.path.rpartition("/")[0].rpartition("/")[2]}
+            data = json.dumps(whence).encode()
+            yield f"{sample.key}.json", len(data), data
 
 
-def _write(url: str, samples: Sequence[Source], storage: Storage) -> None:
-    upload = storage.upload(url)
+def _size(samples: Sequence[Source]) -> int:
+    """The bytes of a shard, padding included."""
+    return len(_END) + sum(len(_header(name, size)) + size + _padding(size) for name, size, _ in _members(samples))
+
+
+def _write(url: str, samples: Sequence[Source], storage: Storage) -> tuple[Entry, str]:
+    """Write a shard: what is there now, and its SHA-256."""
+    upload, digest = storage.upload(url), hashlib.sha256()
     try:
-        for sample in samples:
-            for extension, entry in sample.members:
-                _member(upload.write, f"{sample.key}.{extension}", storage.read(entry.url))
-            if "json" not in dict(sample.members):
-                whence = {"path": sample.path, "folder": sample.path.rpartition("/")[0].rpartition("/")[2]}
-                _member(upload.write, f"{sample.key}.json", json.dumps(whence).encode())
+        for name, _, content in _members(samples):
+            data = content if isinstance(content, bytes) else storage.read(content.url)
+            for part in (_header(name, len(data)), data, bytes(_padding(len(data)))):
+                upload.write(part)
+                digest.update(part)
         upload.write(_END)
-        upload.commit()
+        digest.update(_END)
+        return upload.commit(), digest.hexdigest()
     finally:
         upload.abort()
 
 
-def _member(write: Callable[[bytes], int], name: str, data: bytes) -> None:
+def _header(name: str, size: int) -> bytes:
     header = tarfile.TarInfo(name)
-    header.size = len(data)
-    write(header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
-    write(data)
-    write(bytes(-len(data) % tarfile.BLOCKSIZE))
+    header.size = size
+    return header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _padding(size: int) -> int:
+    return -size % tarfile.BLOCKSIZE
 
 
 def is_image(url: str) -> bool:
