@@ -46,11 +46,27 @@ class CountPlan:
 
     @property
     def shaping(self) -> dict[str, Any]:
+        """What shapes the counts, by the options of ``curator concepts``: what a user is told of where they differ."""
+        counting = self.counting
+        concepts = f"{len(counting.concepts)} concepts ({digest_of(list(counting.concepts))})"
+        options = {
+            "--concepts": concepts if counting.concepts else None,
+            "--images": counting.images_column,
+            "--min-score": counting.min_score,
+            "--text": counting.rule,
+            "--count": ", ".join(counting.columns),
+            "--ngrams": counting.ngrams,
+        }
+        return {"format": FORMAT, "source": dict(self.source_digests), **options}
+
+    @property
+    def digested(self) -> dict[str, Any]:
+        """What ``config_digest`` is of; outputs that were begun before there was ``shaping`` recorded this."""
         return {"format": FORMAT, "source": dict(self.source_digests), "counting": digest_of(asdict(self.counting))}
 
     @property
     def config_digest(self) -> str:
-        return digest_of(self.shaping)
+        return digest_of(self.digested)
 
     def __call__(self) -> CountWorker:
         return CountWorker(self, storage_of(self.config))
@@ -78,7 +94,8 @@ def count(
         raise ConfigError(
             f"{output_of(plan)}: holds the counts of another run than {plan.config.input.run}; choose a new output"
         )
-    work = Work(lambda: source_shards(plan.config, storage), plan, plan.config_digest, plan.shaping)
+    shaping = plan.digested if before is not None and "counting" in before["config"] else plan.shaping
+    work = Work(lambda: source_shards(plan.config, storage), plan, plan.config_digest, shaping)
     return run_work(work, plan.config, storage, observe=observe, stop=stop, fleet=fleet)
 
 

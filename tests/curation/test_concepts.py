@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,6 @@ from curator.curation import frequencies
 from curator.curation.concepts import Frequencies, Request, concept_frequencies
 from curator.curation.counting import CountWorker
 from curator.engine.backends.local import LocalFleet
-from curator.errors import ConfigError
 from curator.storage import Storage, open_storage
 from tests.curation.made_runs import LABELS, Row, make_run, random_rows, write_part
 from tests.run.crashing import Crash, CrashingStorage
@@ -260,37 +258,6 @@ class Killing(CrashingStorage):
                 os.kill(os.getpid(), signal.SIGKILL)
             self._left -= 1
         return super().create(url, data)
-
-
-def test_requests_that_do_not_fit_the_run(run: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.txt"
-    other.write_text("dog\n!!!\n")
-    good = tmp_path / "good.txt"
-    good.write_text("dog\n")
-    for request, message in [
-        (Request(columns=("caption",)), "no column 'caption' with entries to count; there are things, entries"),
-        (Request(concepts=str(good), images="entries"), "no labels in a column 'entries'; there are things"),
-        (Request(concepts=str(other)), "'!!!' has no word"),
-        (Request(concepts=str(tmp_path / "none.txt")), "does not exist"),
-        (Request(plot=True), "name them by --concepts"),
-    ]:
-        with pytest.raises(ConfigError, match=message):
-            count(run, tmp_path / "out", request)
-    with pytest.raises(ConfigError, match="no run has begun"):
-        count(tmp_path, tmp_path / "out")
-    with pytest.raises(ConfigError, match="choose another output"):
-        count(run, run)
-    count(run, tmp_path / "out", Request(concepts=str(good)))
-    with pytest.raises(ConfigError, match="begun with another configuration"):
-        count(run, tmp_path / "out")
-    other = shutil.copytree(run, tmp_path / "other")
-    with pytest.raises(ConfigError, match="is a run's output"):
-        count(run, other)
-    described = json.loads((other / "_ledger" / "run.json").read_text())
-    described["digests"]["config_digest"] = "of another run"
-    (other / "_ledger" / "run.json").write_text(json.dumps(described))
-    with pytest.raises(ConfigError, match=r"out: holds the counts of another run than .*other; choose a new output$"):
-        count(other, tmp_path / "out")
 
 
 def test_texts_alone_and_no_concepts_at_all(run: Path, parts: list[list[Row]], tmp_path: Path) -> None:
