@@ -30,7 +30,10 @@ _FIELDS = ("owner", "host", "machine", "pid", "started", "beat", "ttl_s")
 
 
 class RunLock:
-    """Held as a context manager. ``lost`` is set when another driver has taken the lock over."""
+    """Held as a context manager. ``lost`` is set when another driver has taken the lock over.
+
+    Where nothing was written while it was held, no directory is left that it has made.
+    """
 
     def __init__(
         self,
@@ -50,12 +53,17 @@ class RunLock:
         self._etag = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat_loop, name="curator-lock", daemon=True)
+        self._sweep: Callable[[], None] = lambda: None
         self.lost = threading.Event()
 
     def __enter__(self) -> RunLock:
+        sweeper = getattr(self._storage, "sweeper", None)  # of storages that make directories on the way
+        if sweeper is not None:
+            self._sweep = sweeper(self._url)
         try:
             self._acquire()
         except (NotFoundError, ForbiddenError) as error:
+            self._sweep()
             raise ConfigError(f"the output cannot be written: {error}; choose another directory or prefix") from error
         self._thread.start()
         return self
@@ -69,6 +77,7 @@ class RunLock:
             with contextlib.suppress(CuratorError):
                 self._beat()  # fails where another driver has the lock by now: its lock must stay
                 self._storage.delete(self._url)
+                self._sweep()
 
     def _content(self) -> bytes:
         return json.dumps(

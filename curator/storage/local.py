@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from curator.errors import ConfigError, ExistsError, NotFoundError, ReplacedError
 from curator.storage.base import Entry, ReadStream, Upload
-from curator.storage.local_files import TemporaryFile, directory_lock, is_private, sync_directory, verdict
+from curator.storage.local_files import TemporaryFile, directory_lock, is_private, sweeper, sync_directory, verdict
 
 _SCHEME = "file://"
 _T = TypeVar("_T")
@@ -88,6 +88,10 @@ class LocalStorage:
                 sync_directory(path)
 
         _guard(url, remove)
+
+    def sweeper(self, url: str) -> Callable[[], None]:
+        """What removes the directories on the way to ``url`` that are not there yet, those of them that are empty."""
+        return sweeper(_target(url))
 
     def _publish(self, url: str, data: bytes, publish: Callable[[TemporaryFile, str], None]) -> Entry:
         path = _target(url)

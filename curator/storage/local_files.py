@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
@@ -16,6 +16,7 @@ from curator.errors import CuratorError, ForbiddenError, NotFoundError, Retryabl
 LOCK_WAIT_S = 30.0
 _TEMPORARY = ".curator-tmp-"
 _LOCK = ".curator-lock"
+_TRIES = 3
 _NO_DIRECTORY_LOCK = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
@@ -36,11 +37,12 @@ class TemporaryFile:
         """A new temporary file in the directory of ``target``, which is made where it is missing."""
         directory = os.path.dirname(target)
         path = os.path.join(directory, f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}")
-        try:
-            return cls(path)
-        except FileNotFoundError:
-            os.makedirs(directory or ".", exist_ok=True)
-            return cls(path)
+        for _ in range(_TRIES):  # a sweeper may take the directory away before the file is in it
+            with suppress(FileNotFoundError):
+                return cls(path)
+            with suppress(FileNotFoundError):
+                os.makedirs(directory or ".", exist_ok=True)
+        return cls(path)
 
     def write(self, data: bytes) -> int:
         """Write all of ``data``; a file system may take it in pieces."""
@@ -90,6 +92,22 @@ class TemporaryFile:
         if self._fd is None:
             raise ValueError("the upload is closed: it was committed or aborted")
         return self._fd
+
+
+def sweeper(target: str) -> Callable[[], None]:
+    """What removes the directories above ``target`` that do not exist now, those of them that are empty by then."""
+    missing = []
+    directory = os.path.dirname(target)
+    while directory and not os.path.lexists(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+
+    def sweep() -> None:
+        for each in missing:
+            with suppress(OSError):  # never made, gone, or no longer empty
+                os.rmdir(each)
+
+    return sweep
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from curator.errors import ConfigError
@@ -70,6 +70,11 @@ class Router:
 
     def delete(self, url: str) -> None:
         self.backend(url).delete(url)
+
+    def sweeper(self, url: str) -> Callable[[], None]:
+        """What removes the empty directories that writing ``url`` will have made; nothing where there are none."""
+        backend = self.backend(url)
+        return backend.sweeper(url) if isinstance(backend, LocalStorage) else lambda: None
 
     def check_conditional_writes(self, url_prefix: str) -> bool:
         """Whether ``create`` and ``replace`` below ``url_prefix`` are atomic; probes the endpoint where that is open.

@@ -130,6 +130,11 @@ def test_an_unknown_encoder_exits_2_with_the_nearest(
 ) -> None:
     assert exit_status(monkeypatch, "label", *job, "--set", "encoder.name=ViT-B-23") == 2
     assert "ViT-B-32" in capsys.readouterr().err
+    assert not Path("out").exists()
+    mine = Path("mine")
+    mine.mkdir()
+    assert exit_status(monkeypatch, "label", "shards", "-o", "mine/new", "--set", "encoder.name=ViT-B-23") == 2
+    assert list(mine.iterdir()) == [], "what was there before stays, and nothing else is left"
 
 
 @pytest.mark.parametrize(("command", "extra"), [("bank build", "faiss"), ("eval", "report")])

@@ -217,3 +217,36 @@ def test_paths_that_cannot_be_are_refused(tmp_path: Path) -> None:
         LocalStorage().read("a\0b")
     with pytest.raises(ShardError, match="long"):
         LocalStorage().read(f"{tmp_path}/{'x' * 300}")
+
+
+def test_a_sweeper_removes_empty_directories_that_were_not_there(tmp_path: Path) -> None:
+    storage, url = LocalStorage(), f"{tmp_path}/there/new/_ledger/lock.json"
+    (tmp_path / "there").mkdir()
+    sweep = storage.sweeper(url)
+    sweep()  # nothing was made
+    storage.create(url, b"x")
+    sweep()
+    assert storage.read(url) == b"x"
+    storage.delete(url)
+    storage.write(f"{tmp_path}/there/new/rows", b"x")
+    sweep()
+    assert list((tmp_path / "there" / "new").iterdir()) == [tmp_path / "there" / "new" / "rows"]
+    storage.delete(f"{tmp_path}/there/new/rows")
+    sweep()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_a_file_is_written_though_its_directory_is_swept_away_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = os.makedirs, []
+
+    def make_and_lose(path: str, **options: bool) -> None:
+        make(path, **options)
+        made.append(path)
+        if len(made) == 1:
+            os.rmdir(path)
+
+    monkeypatch.setattr(os, "makedirs", make_and_lose)
+    assert LocalStorage().write(f"{tmp_path}/new/file", b"x").size == 1
+    assert len(made) == 2
