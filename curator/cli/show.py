@@ -105,7 +105,7 @@ def verify(
             faulty[url] = problems
             if not as_json:
                 for problem in problems:
-                    console.print(f"{url}: {problem}", highlight=False, markup=False)
+                    console.print(f"{url}: {problem}", highlight=False, markup=False, soft_wrap=True)
     if as_json:
         typer.echo(json.dumps({"checked": checked, "problems": faulty}, indent=1))
     else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from curator.config import Config, load_config
-from curator.engine.ledger import Ledger
+from curator.engine.ledger import Ledger, version_of
 from curator.engine.progress import Progress, Summary, Totals
 from curator.engine.run import ignore_progress, label
 from curator.engine.wait import standing
@@ -66,9 +66,11 @@ def verify_output(output: str, storage: Storage) -> Iterator[tuple[str, list[str
 
     One sample in, one row out; the part is readable, has the run's schema and as many rows as the receipt says, its
     sample ids follow from shard and keys, and its digests are the run's. A part without a receipt is a problem, too.
+    The last sentence about a faulty shard says which file to delete, and which run to resume, so that it is done anew.
     """
     ledger = Ledger(storage, output)
-    digests = ledger.begun()["digests"]
+    run = ledger.begun()
+    digests, resume = run["digests"], _resume(run, output)
     receipts = set()
     schema = None
     for receipt in ledger.receipts():
@@ -85,10 +87,21 @@ def verify_output(output: str, storage: Storage) -> Iterator[tuple[str, list[str
                     for name, digest in digests.items()
                     if part.footer.get(name) != digest
                 ]
+        if problems:
+            receipt_url = ledger.receipt_url(receipt.shard_id, version_of(receipt.size, receipt.etag))
+            problems.append(f"to make it anew, delete its receipt {receipt_url} and {resume}")
         yield receipt.url, problems
     for entry in parts(output, storage):
         if entry.url.rsplit("/", 1)[-1] not in receipts:
-            yield entry.url, ["a part without a receipt: its shard is not done; run the same command again"]
+            yield entry.url, [f"a part without a receipt: its shard is not done; {resume}"]
+
+
+def _resume(run: dict[str, Any], output: str) -> str:
+    """How to resume the run that wrote ``output``: by which command, and from what, where that is another run."""
+    source = run["settings"]["input"].get("run")
+    if not source:
+        return f"run `curator label` again with the settings that wrote {output}"
+    return f"run `curator relabel {source}` again with the settings that wrote {output}, a relabelling of {source}"
 
 
 def retry(

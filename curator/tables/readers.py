@@ -34,6 +34,11 @@ def part_url(output_url: str, shard_id: str) -> str:
     return join(output_url, f"{_PART_PREFIX}{shard_id}{_PART_SUFFIX}")
 
 
+def way_out(url: str) -> str:
+    """What ends the message on a part that cannot be read: its reader knows no receipts."""
+    return f"`curator verify {url.rpartition('/')[0] or '.'}` says how to make it anew"
+
+
 def parts(output_url: str, storage: Storage) -> Iterator[Entry]:
     """The parts of an output in order of url. Only names ``part-*.parquet`` directly under it count."""
     prefix = join(output_url, _PART_PREFIX)
@@ -98,9 +103,7 @@ class Part:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            raise PartError(
-                f"{self.url}: is not readable as Parquet ({error}); delete its receipt and resume the run"
-            ) from error
+            raise PartError(f"{self.url}: is not readable as Parquet ({error}); {way_out(self.url)}") from error
 
 
 def open_part(url: str, storage: Storage) -> Part:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from curator.data import sample_id
 from curator.errors import NotFoundError
 from curator.storage.base import Storage
-from curator.tables.readers import Part, PartError, open_part, vectors
+from curator.tables.readers import Part, PartError, open_part, vectors, way_out
 from curator.tables.schema import EMBEDDING, NULLABLE_KINDS, STATUS_OK, STATUS_REJECTED, columns_of_kind, field_kind
 
 # Rounding 1,000 numbers to float16 moves the norm by at most 2**-11.
@@ -42,7 +42,7 @@ def verify_part(
     except NotFoundError:
         return [f"{url}: is missing"]
     except PartError as error:
-        return [str(error)]
+        return [str(error).removesuffix(f"; {way_out(url)}")]
 
 
 def _against(part: Part, schema: pa.Schema | None, rows: int | None) -> Iterator[str]:

@@ -93,6 +93,11 @@ def test_a_set_is_added_and_rejects_stay_rejects(source: Config, tmp_path: Path)
         else:
             assert row["kinds"] is row["kinds_abstained"] is None
     assert not any(problems for _, problems in verify_output(str(tmp_path / "out"), open_storage()))
+    next((tmp_path / "out").glob("part-*.parquet")).unlink()
+    ((_, told),) = [problems for _, problems in verify_output(str(tmp_path / "out"), open_storage()) if problems]
+    assert (
+        f"run `curator relabel {source.output.url}` again with the settings that wrote {tmp_path}/out, a relab" in told
+    )
 
 
 def test_provenance_of_the_source_is_carried(source: Config, tmp_path: Path) -> None:

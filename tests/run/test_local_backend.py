@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -67,6 +68,23 @@ def test_verify_passes_a_sound_output_and_names_what_is_spoilt(
     assert any("sample_id" in problem or "shard" in problem for problem in found)
     assert any(str(parts[2]) in problem for problem in found)
     assert any("without a receipt" in problem for problem in found)
+
+
+def test_verify_says_how_to_make_a_part_anew(folder: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    config = job_config(folder, tiny_encoder_dir, tmp_path / "out")
+    run(config)
+    storage = open_storage()
+    lost, cut, _ = sorted((tmp_path / "out").glob("part-*.parquet"))
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:-100])
+    faulty = [problems for _, problems in verify_output(config.output.url, storage) if problems]
+    assert faulty[0][0] == f"{lost}: is missing"
+    for _, told in faulty:
+        found = re.search(r"delete its receipt (\S+\.json) and run `curator label` again with the settings", told)
+        assert found, told
+        Path(found[1]).unlink()
+    assert run(config).this_run["shards"] == len(faulty) == 2
+    assert not any(problems for _, problems in verify_output(config.output.url, storage))
 
 
 def test_second_run_does_nothing(folder: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:

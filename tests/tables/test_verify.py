@@ -12,6 +12,7 @@ import pytest
 
 from curator.errors import RetryableError
 from curator.storage import MemoryStorage
+from curator.tables.readers import PartError, open_part
 from curator.tables.schema import build_schema
 from curator.tables.verify import verify_part
 from tests.tables.rows import COLUMNS, DIM, SCHEMA, SHARD, join_rows, make_row, make_rows, write_part
@@ -89,7 +90,11 @@ def test_unreadable_and_missing_parts_are_problems(storage: MemoryStorage, outpu
     storage.write(output, bytes(data))
     assert "checksum verification failed" in verify_part(output, storage)[0]
     storage.write(output, bytes(data[:500]))
-    assert "is not readable as Parquet" in verify_part(output, storage)[0]
+    (problem,) = verify_part(output, storage)
+    assert "is not readable as Parquet" in problem
+    assert "curator verify" not in problem, "who reads this has called it"
+    with pytest.raises(PartError, match=f"; `curator verify {output.rpartition('/')[0]}` says how to make it anew$"):
+        open_part(output, storage)
 
 
 def test_faults_of_the_storage_are_no_problem_of_the_part(output: str) -> None:
