@@ -86,16 +86,19 @@ def relabel(
     return start(settings, observe=_called(observe) or ignore_progress)
 
 
-def pack(images: Place, output: Place, *, max_samples: int = 1000, max_bytes: int = 256 << 20) -> Packed:
+def pack(
+    images: Place, output: Place, *, max_samples: int = 1000, max_bytes: int = 256 << 20, prune: bool = False
+) -> Packed:
     """Make shards of a folder of images, with the captions (``.txt``) and metadata (``.json``) beside them.
 
-    Run again, it writes only what has changed. ConfigError where the folder holds no image.
+    Run again, it writes only what has changed. Shards of an earlier call that no image is left for are refused, or
+    removed with ``prune``. ConfigError where the folder holds no image.
     """
     from curator.shards.pack import pack as start
     from curator.storage import open_storage
 
     folder, shards = _place("images", images), _place("output", output)
-    return start(folder, shards, open_storage(), max_samples=max_samples, max_bytes=max_bytes)
+    return start(folder, shards, open_storage(), max_samples=max_samples, max_bytes=max_bytes, prune=prune)
 
 
 def load_config(
