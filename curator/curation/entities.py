@@ -25,7 +25,7 @@ from curator.errors import ConfigError
 from curator.kernels.entities import single_linkage
 from curator.kernels.ranking import top_k
 from curator.kernels.vectors import l2_normalize
-from curator.tables.readers import Part, parts, scan, vectors
+from curator.tables.readers import scan, schema_of, vectors
 from curator.tables.schema import columns_of_kind
 
 if TYPE_CHECKING:
@@ -178,11 +178,7 @@ def harvest(
 
 
 def _check_column(run: str, storage: Storage, column: str) -> None:
-    first = next(parts(run, storage), None)
-    if first is None:
-        raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
-    with Part(first, storage) as part:
-        known = columns_of_kind(part.schema, "entities")
+    known = columns_of_kind(schema_of(run, storage), "entities")
     if column not in known:
         there = f"there are {', '.join(known)}" if known else "there are none: label it with --entities"
         raise ConfigError(f"{run}: has no entities in a column {column!r}; {there}")

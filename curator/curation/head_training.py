@@ -22,7 +22,7 @@ from curator.kernels.logistic import area_under_roc, balanced_accuracy, fit_logi
 from curator.kernels.score_heads import Layer, ScoreModel
 from curator.scores.head_files import HeadFile
 from curator.storage import Storage
-from curator.tables.readers import open_part, parts, scan, vectors
+from curator.tables.readers import first_part, scan, vectors
 
 L2S = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 _TEST, _VALIDATE = 0.2, 0.2
@@ -79,7 +79,7 @@ def train_head(
             "auc": round(area_under_roc(scores, answers), 4),
         },
     }
-    with open_part(next(parts(run, storage)).url, storage) as part:
+    with first_part(run, storage) as part:
         footer = part.footer
     layer = Layer(torch.tensor(weight[None]).float(), torch.tensor([bias]).float())
     columns = {"": (0, f"Probability of {positive!r} (logistic head)")}

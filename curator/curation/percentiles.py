@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError
 from curator.storage import Storage
-from curator.tables.readers import Part, parts, scan
+from curator.tables.readers import scan, schema_of
 from curator.tables.schema import columns_of_kind
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
@@ -38,13 +38,9 @@ def percentiles(
     have one reach. Over all rows that are ok; holds 4 bytes a row for a score, 8 for another number. ConfigError for
     columns that are no numbers.
     """
-    first = next(parts(run, storage), None)
-    if first is None:
-        raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
+    schema = schema_of(run, storage)
     warn_unless_ended(run, storage)
-    with Part(first, storage) as part:
-        scores, texts = columns_of_kind(part.schema, "score"), columns_of_kind(part.schema, "text")
-        counts = columns_of_kind(part.schema, "count")
+    scores, texts, counts = (columns_of_kind(schema, kind) for kind in ("score", "text", "count"))
     known = [*scores, *counts]
     chosen = list(columns) or known
     for name in chosen:

@@ -18,7 +18,7 @@ from curator.engine.wait import warn_unless_ended
 from curator.errors import ConfigError, NotFoundError
 from curator.kernels.ngrams import NgramRanks
 from curator.storage import Storage, join
-from curator.tables.readers import Part, parts, scan
+from curator.tables.readers import parts, scan, schema_of
 
 SCHEMA = pa.schema(
     [
@@ -54,12 +54,9 @@ def apply_rules(
     ``failed`` names the rules that a row breaks; it is null for a rejected row. ConfigError where the run lacks what a
     rule needs.
     """
-    first = next(parts(run, storage), None)
-    if first is None:
-        raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
+    columns = schema_of(run, storage).names
     warn_unless_ended(run, storage)
-    with Part(first, storage) as part:
-        chosen = RuleSet(rules, part.schema.names, read_frequencies(frequencies, storage) if frequencies else None)
+    chosen = RuleSet(rules, columns, read_frequencies(frequencies, storage) if frequencies else None)
     upload = storage.upload(output) if output else None
     writer = (
         pq.ParquetWriter(pa.PythonFile(UploadFile(upload), mode="w"), SCHEMA, compression="zstd") if upload else None

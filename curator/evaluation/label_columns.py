@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from curator.errors import ConfigError
 from curator.storage import Storage
-from curator.tables.readers import open_part, parts
+from curator.tables.readers import first_part
 from curator.tables.schema import columns_of_kind
 
 FREE = "free"
@@ -22,10 +22,7 @@ def label_columns(run: str, storage: Storage) -> dict[str, str]:
 
     ConfigError where the run has no part.
     """
-    first = next(iter(parts(run, storage)), None)
-    if first is None:
-        raise ConfigError(f"{run}: holds no part-*.parquet; give the output of a run")
-    with open_part(first.url, storage) as part:
+    with first_part(run, storage) as part:
         made_by = {key.removeprefix(MADE_BY): said for key, said in part.footer.items() if key.startswith(MADE_BY)}
         return {name: made_by.get(_owner(name, made_by), "") for name in columns_of_kind(part.schema, "labels")}
 

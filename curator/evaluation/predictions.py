@@ -19,7 +19,7 @@ from curator.evaluation.label_columns import chosen, label_sets
 from curator.evaluation.truth import Truth
 from curator.kernels.names import plain
 from curator.storage import Storage
-from curator.tables.readers import parts, scan, vectors
+from curator.tables.readers import scan, schema_of, vectors
 from curator.tables.schema import EMBEDDING, STATUS_OK
 
 if TYPE_CHECKING:
@@ -157,12 +157,10 @@ def nothing_known(output: str) -> ConfigError:
 
 def _columns(output: str, storage: Storage, label_set: str | None) -> tuple[str, list[str]]:
     """The label set's column, and its flag and score columns. Only one label set needs no name."""
-    from curator.tables.readers import open_part
-
     label_set = chosen(output, storage, label_set, label_sets(output, storage), "label set")
-    with open_part(next(iter(parts(output, storage))).url, storage) as part:
-        flags = [f"{label_set}_{each}" for each in ("abstained", "ood")]
-        return label_set, [flag for flag in flags if flag in part.schema.names]
+    flags = [f"{label_set}_{each}" for each in ("abstained", "ood")]
+    known = schema_of(output, storage).names
+    return label_set, [flag for flag in flags if flag in known]
 
 
 def _known(batch: pa.RecordBatch, truth: Truth, gathered: _Gathered) -> tuple[list[int], list[tuple[str, ...]]]:

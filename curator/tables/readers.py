@@ -111,6 +111,13 @@ def open_part(url: str, storage: Storage) -> Part:
     return Part(storage.stat(url), storage)
 
 
+def first_part(output_url: str, storage: Storage) -> Part:
+    """The first part of a run's output: all have its columns and provenance. ConfigError where there is none."""
+    for entry in parts(output_url, storage):
+        return Part(entry, storage)
+    raise _no_parts(output_url)
+
+
 def footer(url: str, storage: Storage) -> dict[str, str]:
     """The provenance of a part, keys as they were given to the writer."""
     with open_part(url, storage) as part:
@@ -119,10 +126,8 @@ def footer(url: str, storage: Storage) -> dict[str, str]:
 
 def schema_of(output_url: str, storage: Storage) -> pa.Schema:
     """The columns of a run's output, from its first part. ConfigError where there is none."""
-    for entry in parts(output_url, storage):
-        with Part(entry, storage) as part:
-            return part.schema
-    raise _no_parts(output_url)
+    with first_part(output_url, storage) as part:
+        return part.schema
 
 
 def scan(
