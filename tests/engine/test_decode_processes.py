@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import queue
 import select
@@ -19,18 +18,17 @@ import numpy as np
 import psutil
 import pytest
 
-from curator.config import Config
 from curator.data import Decoded, Preprocess, Reject
 from curator.engine import decode_processes
-from curator.engine.compose_decoding import open_decoding
 from curator.engine.decode_nursery import Nursery, NurseryError
 from curator.engine.decode_processes import DecodeProcesses
-from curator.engine.decoding import DecodeThreads, Job, Outcome, decode_one
-from curator.errors import ConfigError, RetryableError
+from curator.engine.decoding import Job, Outcome, decode_one
+from curator.errors import RetryableError
 from curator.shards.decode import Decoder
 from tests.builders import make_jpeg
 from tests.engine.decoders import SHAPE, NotLoaded, Obedient
 from tests.engine.machines import engine_threads
+from tests.waiting import wait_until
 
 PREPROCESS = Preprocess((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -52,13 +50,6 @@ def open_pool() -> Iterator[Open]:
     yield open_one
     for pool in made:
         pool.close()
-
-
-def wait_until(what: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def submit(
@@ -243,35 +234,6 @@ def test_a_worker_that_ends_before_its_program_has_begun_leaves_no_word(capfd: p
     wait_until(lambda: bool(select.select([nursery._control], [], [], 0)[0]))  # it has said that it is ready
     nursery.close()
     assert capfd.readouterr() == ("", "")
-
-
-def test_without_processes_threads_decode_unless_processes_were_asked_for(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with caplog.at_level(logging.WARNING):
-        pool = open_decoding(Config(), PREPROCESS, 2)()
-    pool.close()
-    assert isinstance(pool, DecodeThreads)
-    assert "No such file or directory: '/nowhere/python': images are decoded in threads" in caplog.text
-    with pytest.raises(ConfigError, match=r"/nowhere/python.*set decode\.workers to threads"):
-        open_decoding(Config.model_validate({"decode": {"workers": "processes"}}), PREPROCESS, 2)()
-
-
-@pytest.mark.parametrize(
-    ("decode", "cores", "kind"),
-    [
-        ({}, 2, DecodeProcesses),
-        ({}, 1, DecodeThreads),
-        ({"threads": 1}, 8, DecodeThreads),
-        ({"threads": 1, "workers": "processes"}, 1, DecodeProcesses),
-        ({"workers": "threads"}, 4, DecodeThreads),
-    ],
-)
-def test_what_decodes_by_the_settings(decode: dict[str, Any], cores: int, kind: type) -> None:
-    pool = open_decoding(Config.model_validate({"decode": decode}), PREPROCESS, cores)()
-    pool.close()
-    assert type(pool) is kind
 
 
 @pytest.mark.parametrize("forked", [[], ["fork"]], ids=["alone", "with a stranger that holds its files"])

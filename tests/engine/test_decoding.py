@@ -16,6 +16,7 @@ from curator.data import Decoded
 from curator.engine.decoding import DecodeThreads, Job, Outcome
 from curator.errors import SampleError
 from tests.engine.machines import engine_threads
+from tests.waiting import wait_until
 
 PIXELS = np.zeros((3, 2, 2), np.uint8)
 
@@ -69,13 +70,6 @@ def open_pool() -> Iterator[Callable[..., DecodeThreads]]:
     yield open_one
     for pool in made:
         pool.close()
-
-
-def wait_until(what: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 Open = Callable[..., DecodeThreads]

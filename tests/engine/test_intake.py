@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,6 +18,7 @@ from curator.engine.decoding import DecodeThreads
 from curator.engine.intake import Intake, WorkerSettings
 from curator.errors import RetryableError
 from tests.engine.machines import COLUMNS, DIM, EchoHead, FakeDecoder, FakeEncoder, engine_threads, sample
+from tests.waiting import wait_until
 
 SETTINGS = WorkerSettings(batch_size=4, block_rows=8)
 
@@ -64,13 +65,6 @@ def line() -> Iterator[Line]:
     made = Line()
     yield made
     made.close()
-
-
-def wait_until(what: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def reasons(taken: Sequence[Rows]) -> list[str | None]:

@@ -19,6 +19,7 @@ from curator.errors import ConfigError, ExistsError, NotFoundError, ReplacedErro
 from curator.storage import LocalStorage, MemoryStorage, Storage
 from curator.storage.base import Entry
 from tests.engine.clock import Clock
+from tests.waiting import wait_until
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -45,13 +46,6 @@ def plant(storage: Storage, root: str, **changes: object) -> None:
     with RunLock(storage, root):
         holder = content(storage, root)
     storage.create(lock_url(root), json.dumps({**holder, "owner": "another", **changes}).encode())
-
-
-def wait_until(what: Any, timeout_s: float = 60.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_a_second_driver_is_refused_with_the_holder_and_the_way_out(place: tuple[Storage, str]) -> None:

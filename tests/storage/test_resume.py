@@ -13,6 +13,7 @@ import pytest
 from curator.errors import NotFoundError, ReplacedError, RetryableError
 from curator.storage import Entry, MemoryStorage, ReadStream, resuming
 from curator.storage.backoff import Backoff
+from tests.waiting import wait_until
 
 DATA = random.Random(3).randbytes(100_000)
 
@@ -64,13 +65,6 @@ def lost() -> RetryableError:
 @pytest.fixture
 def entry() -> Entry:
     return MemoryStorage().write(f"memory://resume-{uuid.uuid4().hex}/shard.tar", DATA)
-
-
-def wait_until(what: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def patient(attempts: int = 5) -> tuple[Backoff, list[float]]:
